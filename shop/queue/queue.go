@@ -1,0 +1,78 @@
+// Package queue is the bounded queue in front of the executors of stages 1, 2
+// and 3: HTTP goroutines submit an order and wait, executors take it and
+// answer.
+//
+// Each job is claimed exactly once, either by an executor or by its own
+// submitter when time runs out. So an order that was given up while it waited
+// is never executed, and one that is being executed is always waited for.
+package queue
+
+import (
+	"context"
+	"sync/atomic"
+
+	"example.com/flashsale/shop/order"
+)
+
+// Execute does the work of one order.
+type Execute func(context.Context, order.Request) (order.Receipt, error)
+
+// Queue is a bounded queue of orders. It may be used concurrently.
+type Queue struct {
+	jobs chan *Job
+}
+
+// New returns a queue in which at most capacity orders wait.
+func New(capacity int) *Queue {
+	return &Queue{jobs: make(chan *Job, capacity)}
+}
+
+// Submit queues the order and waits for its answer. A full queue, and a
+// context that ends while the order waits, are Overloaded errors: the order
+// was not executed and will not be. Once an executor has it, Submit waits for
+// the executor, whose own waits end with ctx.
+//
+// Submit must not be called after Close.
+func (q *Queue) Submit(ctx context.Context, req order.Request) (order.Receipt, error) {
+	j := &Job{ctx: ctx, req: req, done: make(chan struct{})}
+	select {
+	case q.jobs <- j:
+	default:
+		return order.Receipt{}, order.Overload("the queue is full, try again")
+	}
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+		if j.claimed.CompareAndSwap(false, true) {
+			return order.Receipt{}, order.Overload("the order waited too long and was not executed, try again")
+		}
+		<-j.done
+	}
+	return j.receipt, j.err
+}
+
+// Jobs returns the channel that executors range over. It ends after Close, when
+// the last waiting order has been taken.
+func (q *Queue) Jobs() <-chan *Job { return q.jobs }
+
+// Close lets the executors finish what waits and end. It does not wait.
+func (q *Queue) Close() { close(q.jobs) }
+
+// Job is one order in the queue.
+type Job struct {
+	ctx     context.Context //nolint:containedctx // it is the submitter's, which waits for the job
+	req     order.Request
+	claimed atomic.Bool
+	done    chan struct{}
+	receipt order.Receipt
+	err     error
+}
+
+// Do executes the order and answers its submitter, unless that has given up.
+func (j *Job) Do(execute Execute) {
+	if !j.claimed.CompareAndSwap(false, true) {
+		return
+	}
+	defer close(j.done)
+	j.receipt, j.err = execute(j.ctx, j.req)
+}

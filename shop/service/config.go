@@ -1,0 +1,159 @@
+// Package service is what every stage's main needs around its model:
+// configuration, logging, metrics, and serving until told to stop. It is a
+// library that main calls; main shows the topology.
+package service
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/flashsale/shop/guard"
+	"example.com/flashsale/shop/store"
+
+	"github.com/alecthomas/kong"
+)
+
+// Config is the configuration that all stages share. A stage embeds it in a
+// struct of its own flags.
+type Config struct {
+	Addr            string        `env:"ADDR" default:"127.0.0.1:8080" help:"Where to listen (host:port)."`
+	DatabaseURL     string        `env:"DATABASE_URL" placeholder:"URL" help:"Postgres, as postgres://user:password@host:port/database. Required."`
+	RedisURL        string        `env:"REDIS_URL" placeholder:"URL" help:"Redis, as redis://host:port. Only guard redlock needs it."`
+	Guard           string        `env:"GUARD" default:"${guard}" help:"How stock is protected (below)."`
+	DBConns         int           `name:"db-conns" env:"DB_CONNS" default:"8" help:"Upper bound of database connections, over all processes."`
+	QueueCap        int           `env:"QUEUE_CAP" default:"${queue_cap}" help:"Orders that may wait in one process; one more is answered 503."`
+	UserLatency     time.Duration `env:"USER_LATENCY" default:"0s" help:"Simulated latency of the user look-up."`
+	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" default:"2s" help:"The longest that an order may take."`
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"10s" help:"The longest that a graceful stop may take."`
+	LogLevel        slog.Level    `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	LogFormat       string        `env:"LOG_FORMAT" default:"text" enum:"text,json" help:"text or json."`
+	Check           bool          `help:"Ask the stage that runs at --addr whether it is ready, and exit 0 or 1."`
+
+	stage string
+}
+
+// Spec is what a stage says of itself.
+type Spec struct {
+	// Stage is the name of the stage's folder.
+	Stage string
+	// About is one sentence for --help.
+	About string
+	// Guard is the guard that the stage's chapter is about.
+	Guard string
+	// QueueCap is the default of --queue-cap.
+	QueueCap int
+}
+
+// ConfigError is an error that only another configuration can mend. It ends
+// the process with exit code 2.
+type ConfigError struct{ Err error }
+
+// Error returns the sentence for the terminal.
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+func badConfig(format string, args ...any) error {
+	return &ConfigError{fmt.Errorf(format, args...)}
+}
+
+func (c *Config) common() *Config { return c }
+
+// Parse reads flags and environment into cli, a pointer to a struct that embeds
+// Config. A flag wins over its environment variable. It prints --help and exits
+// where that is asked for. Errors are a *ConfigError.
+func Parse(spec Spec, cli interface{ common() *Config }, args []string) error {
+	parser, err := kong.New(cli, kong.Name(spec.Stage), kong.Description(describe(spec)),
+		kong.Vars{"guard": spec.Guard, "queue_cap": strconv.Itoa(spec.QueueCap)},
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}))
+	if err != nil {
+		return err
+	}
+	if _, err := parser.Parse(args); err != nil {
+		return badConfig("%w; see --help", err)
+	}
+	cfg := cli.common()
+	cfg.stage = spec.Stage
+	return cfg.validate()
+}
+
+func describe(spec Spec) string {
+	return spec.About + "\n\nGuards (default " + spec.Guard + "):\n" + guard.About() +
+		"\nEach flag can be given by the environment variable beside it. SIGTERM stops gracefully, a second one at once."
+}
+
+func (c *Config) validate() error {
+	positive := []struct {
+		name string
+		ok   bool
+	}{
+		{"--db-conns", c.DBConns >= 1 && c.DBConns <= 1000},
+		{"--queue-cap", c.QueueCap >= 1 && c.QueueCap <= 1_000_000},
+		{"--request-timeout", c.RequestTimeout >= time.Millisecond && c.RequestTimeout <= time.Minute},
+		{"--shutdown-timeout", c.ShutdownTimeout > 0 && c.ShutdownTimeout <= time.Hour},
+		{"--user-latency", c.UserLatency >= 0 && c.UserLatency <= time.Minute},
+	}
+	for _, p := range positive {
+		if !p.ok {
+			return badConfig("%s is out of range; see --help", p.name)
+		}
+	}
+	if c.Check {
+		return nil
+	}
+	names := guard.Names()
+	switch {
+	case !slices.Contains(names, c.Guard):
+		return badConfig("there is no guard %q; choose one of %s", c.Guard, strings.Join(names[:len(names)-1], ", "))
+	case c.Guard == guard.NoOp && os.Getenv("GUARD") != guard.NoOp:
+		return badConfig("guard noop sells nothing and is for measuring alone; it can only be set by GUARD=noop in the environment")
+	case c.DatabaseURL == "":
+		return badConfig("DATABASE_URL is not set; set it, or let `make run/%s` start a database for you", c.stage)
+	case c.Guard == guard.Redlock && c.RedisURL == "":
+		return badConfig("guard redlock needs Redis and REDIS_URL is not set; set it, or let `make run/%s` start one for you", c.stage)
+	}
+	return nil
+}
+
+// Store returns the database's part of the configuration, for a process that
+// may hold so many connections.
+func (c *Config) Store(conns int) store.Config {
+	return store.Config{URL: c.DatabaseURL, AppName: c.stage, MaxConns: conns, RequestTimeout: c.RequestTimeout}
+}
+
+// Logger returns the process's logger. It writes to w.
+func (c *Config) Logger(w io.Writer) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: c.LogLevel}
+	var h slog.Handler = slog.NewTextHandler(w, opt)
+	if c.LogFormat == "json" {
+		h = slog.NewJSONHandler(w, opt)
+	}
+	return slog.New(h).With("stage", c.stage, "pid", os.Getpid())
+}
+
+// ExitCode prints err, if any, as one line and returns the process's exit
+// code: 0 without an error, 2 for a configuration error, 1 for any other. An
+// error with an ExitCode method chooses its own.
+func ExitCode(w io.Writer, stage string, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(w, "%s: %s\n", stage, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
+	var own interface{ ExitCode() int }
+	var cfg *ConfigError
+	switch {
+	case errors.As(err, &own):
+		return own.ExitCode()
+	case errors.As(err, &cfg):
+		return 2
+	}
+	return 1
+}
