@@ -46,6 +46,9 @@ func serve(ctx context.Context, cfg service.Config, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = ln.Close() }()
+	if err := cfg.Migrate(ctx); err != nil {
+		return err
+	}
 	backend, err := cfg.Open(ctx, dbConns, cfg.Logger(stderr))
 	if err != nil {
 		return err

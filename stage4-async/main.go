@@ -47,6 +47,9 @@ func serve(ctx context.Context, cfg config, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = ln.Close() }()
+	if err := cfg.Migrate(ctx); err != nil {
+		return err
+	}
 	backend, err := cfg.Open(ctx, cfg.DBConns, cfg.Logger(stderr))
 	if err != nil {
 		return err

@@ -53,6 +53,8 @@ func openRedlock(ctx context.Context, d Deps) (Guard, error) {
 		return nil, fmt.Errorf("REDIS_URL cannot be read: %w", err)
 	}
 	opt.ContextTimeoutEnabled = true
+	opt.DialerRetries = 1 // whoever waits for a lock tries again anyway
+	redis.SetLogger(redisLog{d.Log})
 	client := redis.NewClient(opt)
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
@@ -123,3 +125,11 @@ func (g *redlock) unlock(ctx context.Context, lock *redsync.Mutex, productID int
 }
 
 func (g *redlock) Close() error { return g.client.Close() }
+
+// redisLog passes on what go-redis logs, which our own errors say better.
+type redisLog struct{ log *slog.Logger }
+
+// Printf implements go-redis's logger.
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	l.log.DebugContext(ctx, fmt.Sprintf(format, v...))
+}

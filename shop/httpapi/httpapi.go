@@ -62,6 +62,8 @@ type Config struct {
 	RequestTimeout time.Duration
 	Metrics        *prometheus.Registry
 	Log            *slog.Logger
+	// Served, where given, is called once for every request for an order.
+	Served func()
 }
 
 // API is the handler of all routes.

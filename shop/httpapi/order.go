@@ -37,6 +37,9 @@ type receiptJSON struct {
 
 func (a *API) postOrder(c echo.Context) error {
 	start := time.Now()
+	if a.cfg.Served != nil {
+		defer a.cfg.Served()
+	}
 	req, err := readOrder(c.Response(), c.Request())
 	if err != nil {
 		a.seen.order(order.KindOf(err).String(), start)

@@ -49,6 +49,8 @@ type Spec struct {
 	Guard string
 	// QueueCap is the default of --queue-cap.
 	QueueCap int
+	// Processes is the default of --processes, where the stage has that flag.
+	Processes int
 }
 
 // ConfigError is an error that only another configuration can mend. It ends
@@ -72,7 +74,7 @@ func (c *Config) common() *Config { return c }
 // where that is asked for. Errors are a *ConfigError.
 func Parse(spec Spec, cli interface{ common() *Config }, args []string) error {
 	parser, err := kong.New(cli, kong.Name(spec.Stage), kong.Description(describe(spec)),
-		kong.Vars{"guard": spec.Guard, "queue_cap": strconv.Itoa(spec.QueueCap)},
+		kong.Vars{"guard": spec.Guard, "queue_cap": strconv.Itoa(spec.QueueCap), "processes": strconv.Itoa(spec.Processes)},
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}))
 	if err != nil {
 		return err

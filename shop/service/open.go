@@ -19,14 +19,19 @@ type Backend struct {
 	Log     *slog.Logger
 }
 
-// Open connects to the database, brings its schema up to date and makes the
-// guard. conns is the number of connections that this process may hold. The
-// caller closes the Backend when its model has ended. What cannot be reached
-// is a *ConfigError.
-func (c *Config) Open(ctx context.Context, conns int, log *slog.Logger) (*Backend, error) {
+// Migrate brings the schema of the database up to date, whoever else does the
+// same. A database that cannot be reached is a *ConfigError.
+func (c *Config) Migrate(ctx context.Context) error {
 	if err := store.Migrate(ctx, c.DatabaseURL); err != nil {
-		return nil, badConfig("the database cannot be used: %w; check DATABASE_URL", err)
+		return badConfig("the database cannot be used: %w; check DATABASE_URL", err)
 	}
+	return nil
+}
+
+// Open connects to the database and makes the guard. conns is the number of
+// connections that this process may hold. The caller closes the Backend when
+// its model has ended. What cannot be reached is a *ConfigError.
+func (c *Config) Open(ctx context.Context, conns int, log *slog.Logger) (*Backend, error) {
 	db, err := store.Open(ctx, c.Store(conns))
 	if err != nil {
 		return nil, badConfig("the database cannot be used: %w; check DATABASE_URL", err)

@@ -59,6 +59,8 @@ type Topology struct {
 	Workers int
 	// DBConns is the number of connections of all processes together.
 	DBConns int
+	// Served, where given, is called once for every request for an order.
+	Served func()
 }
 
 // Serve answers HTTP on ln until ctx ends, then stops accepting and waits for
@@ -67,7 +69,7 @@ type Topology struct {
 func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topology, placer httpapi.Placer) error {
 	api := httpapi.New(httpapi.Config{
 		Placer: guard.Front(b.Guard, placer), Reader: b.Store, Info: c.info(t),
-		RequestTimeout: c.RequestTimeout, Metrics: b.Metrics, Log: b.Log,
+		RequestTimeout: c.RequestTimeout, Metrics: b.Metrics, Log: b.Log, Served: t.Served,
 	})
 	srv := &http.Server{
 		Handler:           api,

@@ -1,0 +1,60 @@
+// Command stage3-threads sells with a fixed pool of OS threads. model.go is
+// its lesson; this file is its wiring.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"example.com/flashsale/shop/service"
+	"example.com/flashsale/shop/users"
+)
+
+var spec = service.Spec{
+	Stage:    "stage3-threads",
+	About:    "Stage 3 of Flashsale: one process, a fixed pool of OS threads that execute orders.",
+	Guard:    "mutex",
+	QueueCap: 1024,
+}
+
+type config struct {
+	service.Config
+	Workers int `env:"WORKERS" default:"64" help:"Threads in the pool."`
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
+
+func run(args []string, stderr io.Writer) int {
+	var cfg config
+	if err := service.Parse(spec, &cfg, args); err != nil {
+		return service.ExitCode(stderr, spec.Stage, err)
+	}
+	ctx, stop := service.UntilSignal()
+	defer stop()
+	if cfg.Check {
+		return cfg.AskReady(ctx)
+	}
+	return service.ExitCode(stderr, spec.Stage, serve(ctx, cfg, stderr))
+}
+
+// serve opens from the port inward and, by its defers, closes from the
+// inside out: HTTP first, then the queue and its threads, then the database.
+func serve(ctx context.Context, cfg config, stderr io.Writer) error {
+	ln, err := cfg.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ln.Close() }()
+	if err := cfg.Migrate(ctx); err != nil {
+		return err
+	}
+	backend, err := cfg.Open(ctx, cfg.DBConns, cfg.Logger(stderr))
+	if err != nil {
+		return err
+	}
+	defer backend.Close()
+	m := newModel(backend.Store, users.New(backend.Store, cfg.UserLatency), backend.Guard, cfg.Workers, cfg.QueueCap)
+	defer m.close()
+	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: cfg.Workers, DBConns: cfg.DBConns}, m)
+}
