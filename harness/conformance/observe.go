@@ -1,0 +1,140 @@
+package conformance
+
+import (
+	"bytes"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	"example.com/flashsale/harness/stage"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// healthFields are the members of /health and their JSON types.
+var healthFields = map[string]string{
+	"status": "string", "stage": "string", "guard": "string", "expected": "string", "go_version": "string",
+	"pid": "number", "master_pid": "number", "processes": "number", "workers": "number", "db_conns": "number", "queue_cap": "number",
+	"user_latency_ms": "number", "goroutines": "number", "cpus": "number",
+}
+
+// testHealth checks what the stage says of itself, against what is known from outside.
+func testHealth(t *testing.T, s *suite) {
+	f := s.start(t, "USER_LATENCY=3ms", "QUEUE_CAP=17", "DB_CONNS=6")
+	var members map[string]any
+	f.getJSON("/health", &members)
+	for name, want := range healthFields {
+		if got := jsonType(members[name]); got != want {
+			t.Errorf("/health: %s is %v (%s), want a %s", name, members[name], got, want)
+		}
+	}
+	health, err := f.process.Health(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if health.Status != "ok" || health.Stage != s.name || health.Guard != s.opt.Guards[0] || health.Expected != "safe" {
+		t.Errorf("/health: %+v, want ok, %s, guard %s, safe", health, s.name, s.opt.Guards[0])
+	}
+	if health.UserLatencyMS != 3 || health.QueueCap != 17 || health.DBConns < 1 || health.DBConns > 6 || health.Workers < 1 {
+		t.Errorf("/health: %+v, want what was set: 3 ms, a queue of 17, at most 6 connections", health)
+	}
+	if health.Goroutines < 1 || health.CPUs != runtime.NumCPU() || health.GoVersion != runtime.Version() {
+		t.Errorf("/health: %+v, want %d CPUs, %s, some goroutines", health, runtime.NumCPU(), runtime.Version())
+	}
+	f.checkPids(health)
+	f.checkReadiness()
+	if s.opt.Processes > 1 {
+		t.Run("broken guard", func(t *testing.T) { checkBroken(t, s) })
+	}
+}
+
+func jsonType(value any) string {
+	switch value.(type) {
+	case string:
+		return "string"
+	case float64:
+		return "number"
+	}
+	return "other"
+}
+
+// checkPids compares the process ids in /health with the tree in /proc.
+func (f *fixture) checkPids(health stage.Health) {
+	f.Helper()
+	processes := max(f.opt.Processes, 1)
+	if health.Processes != processes || health.MasterPid != f.process.Pid() {
+		f.Errorf("/health: %d processes of master %d, want %d of %d", health.Processes, health.MasterPid, processes, f.process.Pid())
+	}
+	if forks := f.opt.Processes > 0; forks == (health.Pid == health.MasterPid) {
+		f.Errorf("/health: pid %d, master %d", health.Pid, health.MasterPid)
+	}
+	if runtime.GOOS != "linux" {
+		return
+	}
+	if pids := f.process.Tree(); len(pids) != processes && len(pids) != processes+1 {
+		f.Errorf("%v run, want %d workers", pids, processes)
+	}
+}
+
+// checkReadiness asks as a client does, and as a container's health check does.
+func (f *fixture) checkReadiness() {
+	f.Helper()
+	if a := f.mustSend(http.MethodGet, "/ready", "", nil); a.status != http.StatusOK {
+		f.Errorf("/ready: %d %s", a.status, a.body)
+	}
+	check := f.command("--check", "--addr", f.process.Addr)
+	if output, err := check.CombinedOutput(); err != nil {
+		f.Errorf("--check on a stage that is ready: %v %s", err, output)
+	}
+}
+
+// checkBroken starts the stage with a guard that cannot be safe in several processes; it has to say so.
+func checkBroken(t *testing.T, s *suite) {
+	f := s.start(t, "GUARD=mutex")
+	health, err := f.process.Health(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if health.Guard != "mutex" || health.Expected != "broken" {
+		t.Errorf("/health: %+v, want guard mutex, broken", health)
+	}
+}
+
+// testMetrics parses /metrics as Prometheus would and looks for the process figures.
+func testMetrics(t *testing.T, s *suite) {
+	f := s.start(t)
+	f.mustBuy(buy(f.product(1)))
+	a := f.mustSend(http.MethodGet, "/metrics", "", nil)
+	if a.status != http.StatusOK || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") {
+		t.Fatalf("/metrics: status %d, content type %q", a.status, a.header.Get("Content-Type"))
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(a.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, words := range map[string][]string{
+		"CPU time": {"cpu", "seconds"}, "threads": {"threads"}, "goroutines": {"goroutines"}, "context switches": {"context_switches"}, "memory": {"resident_memory"},
+		"orders": {"orders", "total"},
+	} {
+		if !hasFamily(families, words) {
+			t.Errorf("/metrics has no figure of %s: no name with %v", what, words)
+		}
+	}
+}
+
+func hasFamily(families map[string]*dto.MetricFamily, words []string) bool {
+	for name := range families {
+		matches := true
+		for _, word := range words {
+			matches = matches && strings.Contains(name, word)
+		}
+		if matches {
+			return true
+		}
+	}
+	return false
+}

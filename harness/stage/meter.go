@@ -1,0 +1,207 @@
+package stage
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/procfs"
+)
+
+// Usage is what a process tree used between Measure and Stop. Counters are differences; sizes are the largest that a
+// sample saw.
+type Usage struct {
+	ProcessesMax  int
+	ThreadsMax    int     // of the operating system, all processes together
+	GoroutinesMax int     // of the process that has most; 0: not asked for, see Process.Measure
+	PSSBytesMax   int64   // shared pages are divided among those who share them; the resident size where the kernel cannot tell
+	CPUSeconds    float64 // user and system, in steps of 10 ms
+	Voluntary     int64   // context switches because a thread had to wait
+	Involuntary   int64   // context switches because the kernel gave the core to another
+}
+
+// Meter samples a process tree until Stop.
+type Meter struct {
+	stop chan struct{}
+	done chan struct{}
+	// Only the sampling goroutine touches these until done is closed.
+	pid        int
+	goroutines func(context.Context) int
+	usage      Usage
+	processes  map[processKey]counters // CPU seconds
+	threads    map[threadKey]counters  // context switches
+}
+
+// A number is used again after a process ended; with the start time the key is unique.
+type processKey struct {
+	pid     int
+	started uint64
+}
+
+type threadKey struct {
+	process processKey
+	tid     int
+}
+
+// counters holds first and last values. What was there at the first sample counts from that value, what came later
+// from 0; what has ended keeps its last values.
+type counters struct {
+	first, last struct {
+		cpu                    float64
+		voluntary, involuntary uint64
+	}
+}
+
+// Measure starts to sample the process pid and its descendants from /proc and returns when the first sample is taken.
+// The caller has to call Stop. A switch of context or a moment of CPU time that falls between the last sample and the
+// end of a thread is not counted. Systems without /proc give a zero Usage.
+func Measure(pid int, every time.Duration) *Meter { return measure(pid, every, nil) }
+
+// Measure is like the function Measure for this stage, and asks GET /health with each sample for the number of
+// goroutines, which /proc does not know.
+func (p *Process) Measure(every time.Duration) *Meter {
+	return measure(p.Pid(), every, func(ctx context.Context) int {
+		health, err := p.Health(ctx)
+		if err != nil {
+			return 0 // a busy or dying stage leaves out a figure
+		}
+		return health.Goroutines
+	})
+}
+
+func measure(pid int, every time.Duration, goroutines func(context.Context) int) *Meter {
+	meter := &Meter{
+		stop: make(chan struct{}), done: make(chan struct{}), pid: pid, goroutines: goroutines,
+		processes: map[processKey]counters{}, threads: map[threadKey]counters{},
+	}
+	meter.sample(true)
+	go meter.run(every)
+	return meter
+}
+
+// Stop takes a last sample and returns what was used. It blocks until that sample is there; a second call returns the
+// same. It must not be called concurrently.
+func (m *Meter) Stop() Usage {
+	select {
+	case <-m.done:
+	default:
+		close(m.stop)
+		<-m.done
+	}
+	return m.usage
+}
+
+func (m *Meter) run(every time.Duration) {
+	defer close(m.done)
+	stopAsking := m.askGoroutines(every)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			m.sample(false)
+		case <-m.stop:
+			m.sample(false)
+			m.total()
+			m.usage.GoroutinesMax = stopAsking()
+			return
+		}
+	}
+}
+
+// askGoroutines asks beside the samples, because a stage that is slow to answer must not delay them. The function that
+// it returns ends that and returns the largest answer.
+func (m *Meter) askGoroutines(every time.Duration) (stop func() int) {
+	if m.goroutines == nil {
+		return func() int { return 0 }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	largest := make(chan int)
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		result := 0
+		for {
+			result = max(result, m.goroutines(ctx))
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				largest <- result
+				return
+			}
+		}
+	}()
+	return func() int {
+		cancel()
+		return <-largest
+	}
+}
+
+// sample reads the whole tree once. Processes may end while it reads: what cannot be read is left out.
+func (m *Meter) sample(first bool) {
+	var threads int
+	var memory int64
+	pids := tree(m.pid)
+	for _, pid := range pids {
+		process, err := procfs.NewProc(pid)
+		if err != nil {
+			continue
+		}
+		stat, err := process.Stat()
+		if err != nil {
+			continue
+		}
+		key := processKey{pid: pid, started: stat.Starttime}
+		entry, known := m.processes[key]
+		entry.last.cpu = stat.CPUTime()
+		if first && !known {
+			entry.first = entry.last
+		}
+		m.processes[key] = entry
+		threads += stat.NumThreads
+		memory += proportionalSize(process, stat)
+		m.sampleThreads(key, first)
+	}
+	m.usage.ProcessesMax = max(m.usage.ProcessesMax, len(pids))
+	m.usage.ThreadsMax = max(m.usage.ThreadsMax, threads)
+	m.usage.PSSBytesMax = max(m.usage.PSSBytesMax, memory)
+}
+
+// sampleThreads reads the context switches, which /proc has for each thread alone.
+func (m *Meter) sampleThreads(process processKey, first bool) {
+	threads, err := procfs.AllThreads(process.pid)
+	if err != nil {
+		return
+	}
+	for _, thread := range threads {
+		status, err := thread.NewStatus()
+		if err != nil {
+			continue
+		}
+		key := threadKey{process: process, tid: thread.PID}
+		entry := m.threads[key]
+		entry.last.voluntary, entry.last.involuntary = status.VoluntaryCtxtSwitches, status.NonVoluntaryCtxtSwitches
+		if first {
+			entry.first = entry.last
+		}
+		m.threads[key] = entry
+	}
+}
+
+// total adds up the differences.
+func (m *Meter) total() {
+	for _, entry := range m.processes {
+		m.usage.CPUSeconds += entry.last.cpu - entry.first.cpu
+	}
+	for _, entry := range m.threads {
+		m.usage.Voluntary += int64(entry.last.voluntary - entry.first.voluntary)
+		m.usage.Involuntary += int64(entry.last.involuntary - entry.first.involuntary)
+	}
+}
+
+func proportionalSize(process procfs.Proc, stat procfs.ProcStat) int64 {
+	rollup, err := process.ProcSMapsRollup()
+	if err != nil || rollup.Pss == 0 {
+		return int64(stat.ResidentMemory())
+	}
+	return int64(rollup.Pss)
+}
