@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"syscall"
+	"net"
 	"time"
 
 	"example.com/flashsale/shop/prefork"
@@ -33,7 +33,7 @@ func (p Processes) Master(cfg *Config, log *slog.Logger, stderr io.Writer) prefo
 // MasterError turns what the master ended with into what main reports: a port
 // that is taken is a *ConfigError.
 func (c *Config) MasterError(err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+	if cannotListen := new(net.OpError); errors.As(err, &cannotListen) {
 		return badConfig("cannot listen on %s: %w; choose another --addr", c.Addr, err)
 	}
 	var exit *prefork.ExitError

@@ -1,0 +1,233 @@
+package prefork
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A rolling reload, under load: every process is another one afterwards, no request failed, never fewer workers serve than
+// wanted, and never is there more than one too many.
+func TestReloadLosesNoRequest(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{ReusePort, Shared} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			r := launch(t, behaveWell, Config{Workers: 3, Mode: mode})
+			before := r.awaitSettled()
+			start := len(r.rosters())
+			stopLoad := load(before.Addr)
+			r.signals <- syscall.SIGHUP
+			after := r.await("all are replaced", func(now Roster) bool { return settled(now) && disjoint(pids(before), pids(now)) })
+			answers, failures := stopLoad()
+			if len(failures) > 0 {
+				t.Errorf("%d requests failed, first: %v", len(failures), failures[0])
+			}
+			assertShare(t, "old", answers, pids(before))
+			for _, roster := range r.rosters()[start:] {
+				if n := roster.Count(Serving); n < 3 || len(roster.Workers) > 4 {
+					t.Errorf("%d serve, %d run, want at least 3 and at most 4: %+v", n, len(roster.Workers), roster)
+				}
+			}
+			for _, m := range after.Workers {
+				if m.Generation != 1 {
+					t.Errorf("worker %+v is not of generation 1", m)
+				}
+			}
+			if err := r.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// assertShare fails unless these processes gave answers: else the load has proved nothing.
+func assertShare(t *testing.T, which string, answers map[int]int, pids []int) {
+	t.Helper()
+	n := 0
+	for _, pid := range pids {
+		n += answers[pid]
+	}
+	if n == 0 {
+		t.Errorf("the %s workers answered nothing: %v", which, answers)
+	}
+}
+
+func TestReloadLetsTheOldWorkerFinish(t *testing.T) {
+	t.Parallel()
+	r := launch(t, behaveWell, Config{Workers: 1})
+	before := r.awaitSettled()
+	h := hold(t, before.Addr)
+	r.signals <- syscall.SIGHUP
+	r.await("the old worker leaves while the new one serves", func(now Roster) bool {
+		return now.Count(Leaving) == 1 && now.Count(Serving) == 1
+	})
+	eventually(t, "the old worker has closed its listener, the new one answers", func() bool {
+		a, err := ask(before.Addr, nil)
+		return err == nil && a.PID != before.Workers[0].PID
+	})
+	if a := h.finish(t); a.PID != before.Workers[0].PID {
+		t.Errorf("the request in flight was answered by %+v", a)
+	}
+	r.awaitSettled()
+}
+
+func TestReloadIsAbandonedWhenTheNewWorkerFails(t *testing.T) {
+	t.Parallel()
+	r := launch(t, failAfterReload, Config{Workers: 2})
+	before := r.awaitSettled()
+	r.signals <- syscall.SIGHUP
+	eventually(t, "the reload is abandoned", func() bool { return strings.Contains(r.log.String(), "reload abandoned") })
+	after := r.awaitSettled()
+	if !slices.Equal(pids(before), pids(after)) {
+		t.Errorf("workers changed: %v, then %v", before, after)
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestResizeUnderLoad(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{ReusePort, Shared} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			r := launch(t, behaveWell, Config{Workers: 1, MaxWorkers: 3, Mode: mode})
+			addr := r.awaitSettled().Addr
+			stopLoad := load(addr)
+			r.signals <- syscall.SIGTTIN
+			r.signals <- syscall.SIGTTIN
+			more := r.await("three serve", func(now Roster) bool { return settled(now) && now.Wanted == 3 })
+			awaitWorkers(t, addr, 3)
+			if mode == ReusePort { // in the shared mode one worker may take all
+				awaitAnswers(t, addr, pids(more))
+			}
+			r.signals <- syscall.SIGTTOU
+			r.signals <- syscall.SIGTTOU
+			less := r.await("one serves", func(now Roster) bool { return settled(now) && now.Wanted == 1 })
+			awaitWorkers(t, addr, 1)
+			if _, failures := stopLoad(); len(failures) > 0 {
+				t.Errorf("%d requests failed, first: %v", len(failures), failures[0])
+			}
+			if !slices.Equal(pids(less), pids(more)[:1]) {
+				t.Errorf("the highest slots should go: %+v, then %+v", more, less)
+			}
+			if err := r.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// awaitWorkers waits until the workers know how many they are.
+func awaitWorkers(t *testing.T, addr string, n int) {
+	t.Helper()
+	eventually(t, "the workers know their number", func() bool {
+		a, err := ask(addr, nil)
+		return err == nil && a.Workers == n
+	})
+}
+
+// awaitAnswers waits until each process has answered.
+func awaitAnswers(t *testing.T, addr string, pids []int) {
+	t.Helper()
+	seen := map[int]bool{}
+	eventually(t, "each worker answers", func() bool {
+		if a, err := ask(addr, nil); err == nil {
+			seen[a.PID] = true
+		}
+		return !slices.ContainsFunc(pids, func(pid int) bool { return !seen[pid] })
+	})
+}
+
+// While the worker of the slot to be given up does not accept, connections wait in its queue. They are not reset.
+func TestShrinkDrainsTheAcceptQueue(t *testing.T) {
+	t.Parallel()
+	r := launch(t, behaveWell, Config{Workers: 2, DrainTimeout: patience})
+	before := r.awaitSettled()
+	victim := before.Workers[1].PID
+	pause(t, victim)
+	answers := make(chan error, 24) // the chance that none of them falls to the victim is 2^-24
+	for range cap(answers) {
+		conn := send(t, before.Addr)
+		go func() { answers <- receive(conn) }()
+	}
+	r.signals <- syscall.SIGTTOU
+	r.await("the number is one", func(now Roster) bool { return now.Wanted == 1 })
+	for range 24 { // all go to the worker that stays, or they would wait for the paused one
+		if a, err := ask(before.Addr, nil); err != nil || a.PID == victim {
+			t.Fatalf("answer %+v, %v", a, err)
+		}
+	}
+	if now := r.roster(); now.Count(Serving) != 2 {
+		t.Errorf("the worker was dismissed before its queue was empty: %+v", now)
+	}
+	if err := syscall.Kill(victim, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(answers) {
+		if err := <-answers; err != nil {
+			t.Errorf("a waiting request was lost: %v", err)
+		}
+	}
+	r.awaitSettled()
+}
+
+func TestRecyclingLosesNoRequest(t *testing.T) {
+	t.Parallel()
+	r := launch(t, behaveWell, Config{Workers: 2, MaxRequests: 20, MaxRequestsJitter: 10})
+	before := r.awaitSettled()
+	stopLoad := load(before.Addr)
+	r.await("both are replaced", func(now Roster) bool { return now.Ready() && disjoint(pids(before), pids(now)) })
+	answers, failures := stopLoad()
+	if len(failures) > 0 {
+		t.Errorf("%d requests failed, first: %v", len(failures), failures[0])
+	}
+	for _, pid := range pids(before) {
+		if answers[pid] < 20 {
+			t.Errorf("worker %d was replaced after %d requests, want at least 20", pid, answers[pid])
+		}
+	}
+}
+
+func TestHungWorkerIsReplaced(t *testing.T) {
+	t.Parallel()
+	const timeout = 100 * time.Millisecond
+	r := launch(t, behaveWell, Config{Workers: 1, HeartbeatTimeout: timeout, AbortTimeout: 5 * time.Second})
+	first := r.awaitSettled()
+	if res, err := http.Get("http://" + first.Addr + "/mute"); err != nil {
+		t.Fatal(err)
+	} else {
+		_ = res.Body.Close()
+	}
+	second := r.await("another serves", func(now Roster) bool { return settled(now) && disjoint(pids(first), pids(now)) })
+	if log := r.log.String(); !strings.Contains(log, "SIGABRT") || !strings.Contains(log, "prefork.workerMain") {
+		t.Error("the log should have the goroutines of the hung worker")
+	}
+
+	// Now one that cannot even abort.
+	r2 := launch(t, behaveWell, Config{Workers: 1, HeartbeatTimeout: timeout, AbortTimeout: timeout})
+	third := r2.awaitSettled()
+	pause(t, third.Workers[0].PID)
+	r2.await("another serves", func(now Roster) bool { return settled(now) && disjoint(pids(third), pids(now)) })
+	if a, err := ask(second.Addr, nil); err != nil || a.PID != second.Workers[0].PID {
+		t.Errorf("answer %+v, %v", a, err)
+	}
+}
+
+func TestWorkersKnowTheRoster(t *testing.T) {
+	t.Parallel()
+	r := launch(t, behaveWell, Config{Workers: 2, HeartbeatTimeout: 500 * time.Millisecond})
+	master := r.awaitSettled()
+	eventually(t, "a worker knows that both served requests", func() bool {
+		roster := rosterOf(t, master.Addr)
+		if _, err := ask(master.Addr, nil); err != nil {
+			t.Fatal(err)
+		}
+		return settled(roster) && slices.Equal(pids(roster), pids(master)) && roster.Addr == master.Addr && roster.Started &&
+			roster.Workers[0].Requests > 0 && roster.Workers[1].Requests > 0
+	})
+}

@@ -1,0 +1,293 @@
+package prefork
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// world is a system for a master under test, inside a synctest bubble: its time is not real, nor is anything else. The
+// test plays the workers. The test reads and writes the fields while the master is idle (see settle); the master's side
+// takes the lock, which is all that orders the two in the eyes of the race detector.
+type world struct {
+	t       *testing.T
+	mu      sync.Mutex
+	signals chan os.Signal
+	cancel  context.CancelFunc
+	err     error
+	done    chan struct{}
+	began   time.Time
+	log     *buffer
+
+	procs      []*fakeProc
+	events     []string // what the master did to the sockets
+	queue      map[int]int
+	sockets    int
+	roster     Roster
+	deaf       bool // workers do not heed SIGTERM and SIGABRT
+	unkillable bool
+	spawnErr   error
+	addErr     error
+	env        []string // what Config.Command returns at the next call
+	commandErr error
+}
+
+// fakeProc is a worker process.
+type fakeProc struct {
+	world   *world
+	order   order
+	pid     int
+	notify  func(report)
+	started time.Duration // since the test began
+	signals []syscall.Signal
+	rosters []Roster
+	gone    bool
+}
+
+// inWorld runs test with a master that has been started and waits for its first worker. Afterwards the master is stopped.
+func inWorld(t *testing.T, cfg Config, test func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &world{
+			t: t, signals: make(chan os.Signal), cancel: cancel, done: make(chan struct{}), began: time.Now(),
+			queue: map[int]int{}, log: &buffer{},
+		}
+		cfg.Addr = "test:1"
+		cfg.Log = slog.New(slog.NewTextHandler(w.log, nil))
+		cfg.OnChange = func(r Roster) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.roster = r
+		}
+		cfg.Command = func() (Command, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return Command{Env: w.env}, w.commandErr
+		}
+		w.env = []string{"VERSION=1"}
+		cfg, err := cfg.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newMaster(cfg, w.system(), w.signals)
+		go func() {
+			defer close(w.done)
+			w.err = m.run(ctx)
+		}()
+		w.settle()
+		test(w)
+		w.deaf, w.unkillable = false, false
+		_ = w.stop()
+		for _, p := range w.procs {
+			if !p.gone {
+				t.Errorf("the master has ended and worker %d (slot %d) has not", p.pid, p.order.passport.Slot)
+			}
+		}
+		if t.Failed() {
+			t.Log(w.log.String())
+		}
+	})
+}
+
+func (w *world) system() system {
+	return system{
+		spawn: w.spawn,
+		first: func(context.Context, string) error { return w.event("first", 1) },
+		add: func(context.Context) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.addErr == nil {
+				w.sockets++
+			}
+			return w.addErr
+		},
+		slot:   func(int) *os.File { return nil },
+		remove: func() { _ = w.event("remove", -1) },
+		close:  func() { _ = w.event("close", 0) },
+		steer: func(to []int) error {
+			text := []string{"steer"}
+			for _, slot := range to {
+				text = append(text, string(rune('0'+slot)))
+			}
+			return w.event(strings.Join(text, " "), 0)
+		},
+		refuse: func() error { return w.event("refuse", 0) },
+		queued: func(slot int) (int, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.queue[slot], nil
+		},
+		jitter:    func(d time.Duration) time.Duration { return d },
+		extra:     func(n uint64) uint64 { return n },
+		addr:      func() string { return "test:1" },
+		masterPID: 1,
+	}
+}
+
+// event notes what the master did, once in a row, and how it changed the number of sockets.
+func (w *world) event(text string, sockets int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sockets += sockets
+	if n := len(w.events); text != "first" && (n == 0 || w.events[n-1] != text) {
+		w.events = append(w.events, text)
+	}
+	return nil
+}
+
+func (w *world) spawn(o order, notify func(report)) (*process, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.spawnErr != nil {
+		return nil, w.spawnErr
+	}
+	p := &fakeProc{world: w, order: o, pid: 100 + len(w.procs), notify: notify, started: w.now()}
+	w.procs = append(w.procs, p)
+	return &process{pid: p.pid, signal: p.signal, tell: p.tell}, nil
+}
+
+func (p *fakeProc) tell(r Roster) {
+	p.world.mu.Lock()
+	defer p.world.mu.Unlock()
+	p.rosters = append(p.rosters, r)
+}
+
+// signal is what the kernel and a well-behaved worker do.
+func (p *fakeProc) signal(sig syscall.Signal) {
+	p.world.mu.Lock()
+	defer p.world.mu.Unlock()
+	p.signals = append(p.signals, sig)
+	switch {
+	case sig == syscall.SIGKILL && !p.world.unkillable:
+		go p.end(exit{code: -1, signal: sig})
+	case sig == syscall.SIGTERM && !p.world.deaf:
+		go p.end(exit{})
+	case sig == syscall.SIGABRT && !p.world.deaf:
+		go p.end(exit{code: 2})
+	}
+}
+
+func (p *fakeProc) end(e exit) {
+	p.world.mu.Lock()
+	first := !p.gone
+	p.gone = true
+	p.world.mu.Unlock()
+	if first {
+		p.notify(report{Kind: reportExit, exit: e})
+	}
+}
+
+// The worker acts; each returns when the master has reacted.
+
+func (p *fakeProc) ready()               { p.say(report{Kind: reportReady}) }
+func (p *fakeProc) beat(requests uint64) { p.say(report{Kind: reportBeat, Requests: requests}) }
+func (p *fakeProc) askRecycle()          { p.say(report{Kind: reportRecycle}) }
+func (p *fakeProc) exit(code int)        { p.end(exit{code: code, words: "last words"}); p.world.settle() }
+
+func (p *fakeProc) say(r report) {
+	p.notify(r)
+	p.world.settle()
+}
+
+// settle waits until the master has nothing to do.
+func (w *world) settle() {
+	w.touch()
+	synctest.Wait()
+	w.touch()
+}
+
+// touch orders what the test has done before what the master does, and the other way round.
+func (w *world) touch() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+}
+
+// pass lets time go by.
+func (w *world) pass(d time.Duration) {
+	w.touch()
+	<-time.After(d)
+	w.settle()
+}
+
+func (w *world) send(sig syscall.Signal) {
+	w.signals <- sig
+	w.settle()
+}
+
+func (w *world) now() time.Duration { return time.Since(w.began) }
+
+// stop ends the master's context and returns what run returned.
+func (w *world) stop() error {
+	w.cancel()
+	return w.result()
+}
+
+func (w *world) result() error {
+	w.t.Helper()
+	w.touch()
+	defer w.touch()
+	select {
+	case <-w.done:
+	case <-time.After(time.Hour):
+		w.t.Fatal("the master does not end")
+	}
+	return w.err
+}
+
+// running returns the processes of the slot that run, oldest first.
+func (w *world) running(slot int) []*fakeProc {
+	var all []*fakeProc
+	for _, p := range w.procs {
+		if p.order.passport.Slot == slot && !p.gone {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// only returns the one process of the slot.
+func (w *world) only(slot int) *fakeProc {
+	w.t.Helper()
+	all := w.running(slot)
+	if len(all) != 1 {
+		w.t.Fatalf("slot %d has %d processes, want 1", slot, len(all))
+	}
+	return all[0]
+}
+
+// allReady lets all n workers come up.
+func (w *world) allReady(n int) {
+	w.t.Helper()
+	for slot := range n {
+		w.only(slot).ready()
+	}
+	if !w.roster.Ready() {
+		w.t.Fatalf("not ready: %+v", w.roster)
+	}
+}
+
+// expect checks how many processes have been started up to now.
+func (w *world) expect(started int, when string) {
+	w.t.Helper()
+	if len(w.procs) != started {
+		w.t.Fatalf("%s: %d workers were started, want %d", when, len(w.procs), started)
+	}
+}
+
+func (p *fakeProc) expectSignals(want ...syscall.Signal) {
+	p.world.t.Helper()
+	if !slices.Equal(p.signals, want) {
+		p.world.t.Errorf("worker %d (slot %d) got signals %v, want %v", p.pid, p.order.passport.Slot, p.signals, want)
+	}
+}
+
+var errTest = errors.New("no more processes")

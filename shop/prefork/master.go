@@ -1,0 +1,560 @@
+package prefork
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// worker is a worker process, as the master sees it.
+type worker struct {
+	slot       *slot
+	proc       *process
+	state      State
+	generation int
+	started    time.Time
+	ready      time.Time // zero until it said so
+	deadline   time.Time // when the patience with its state ends; zero: never
+	requests   uint64
+	late       bool   // a beat is missing
+	past       bool   // it is from before a reload
+	recycle    bool   // it asked to be replaced
+	dismissed  bool   // it was told to stop
+	reason     string // why the master killed it
+}
+
+// slot is a place for one worker, with its socket.
+type slot struct {
+	index       int
+	worker      *worker   // who serves, or will
+	next        *worker   // who is to take over from worker, starting
+	old         *worker   // who was taken over from, leaving
+	failures    int       // consecutive deaths before ready
+	retryAt     time.Time // back-off: no new worker before
+	recycleAt   time.Time // back-off of a replacement that failed
+	fresh       bool      // added later, and never served yet
+	drainSettle time.Time // giving up: connections under way have arrived by then
+	drainUntil  time.Time // giving up: the worker leaves then at the latest; zero: not given up
+}
+
+func (s *slot) workers() []*worker {
+	var all []*worker
+	for _, w := range []*worker{s.worker, s.next, s.old} {
+		if w != nil {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// system is what the master does to the world, as fields so that tests can put fakes in.
+type system struct {
+	spawn     func(order, func(report)) (*process, error)
+	first     func(context.Context, string) error // see sockets
+	add       func(context.Context) error
+	slot      func(int) *os.File
+	remove    func()
+	close     func()
+	steer     func([]int) error
+	refuse    func() error
+	queued    func(slot int) (int, error)
+	jitter    func(time.Duration) time.Duration // a random part of d
+	extra     func(uint64) uint64               // a random number up to n
+	addr      func() string
+	masterPID int
+}
+
+func realSystem(mode Mode) system {
+	s := &sockets{mode: mode}
+	return system{
+		spawn: spawn, first: s.first, add: s.add, slot: s.slot, remove: s.removeLast, close: s.close, steer: s.steer,
+		refuse:    s.refuse,
+		queued:    s.queued,
+		jitter:    func(d time.Duration) time.Duration { return rand.N(d + 1) },
+		extra:     func(n uint64) uint64 { return rand.Uint64N(n + 1) },
+		addr:      func() string { return s.addr },
+		masterPID: os.Getpid(),
+	}
+}
+
+// message is a report together with the worker that it is about.
+type message struct {
+	worker *worker
+	report report
+}
+
+// master owns all state. Only run and what it calls touch it, in one goroutine.
+type master struct {
+	cfg        Config
+	sys        system
+	signals    <-chan os.Signal
+	messages   chan message
+	gone       chan struct{} // closed when run has ended, for reports that come later
+	slots      []*slot
+	wanted     int
+	command    Command
+	fallback   Command // what to execute when a reload fails
+	generation int
+	reloading  bool
+	everReady  bool
+	allReady   bool // as of the last look
+	started    bool // all were ready once
+	stopping   bool
+	stopAsked  time.Time
+	stopBy     time.Time // who still runs then is killed
+	draining   bool      // stopping, but the workers do not know yet: they empty the accept queues
+	quick      bool
+	fatal      error   // why the master gave up
+	unclean    []error // workers that did not stop as they should
+	wake       time.Time
+	steered    []int // the slots that new connections go to; nil: all
+	changed    bool  // the roster, in more than a count
+	counted    bool  // a request count
+	nextCounts time.Time
+}
+
+// Run listens on Config.Addr, starts the workers, keeps them running and blocks until they have all ended.
+//
+// When ctx ends, the workers get SIGTERM, and SIGKILL after Config.StopTimeout. Run returns nil when all of them then
+// stopped with exit code 0, else an error that names those that did not. While it runs, it also heeds SIGQUIT (quick
+// stop, returns nil), SIGHUP (rolling reload), SIGTTIN and SIGTTOU (one worker more or fewer). SIGTERM, SIGINT, and what a
+// second one does, are the caller's: it ends ctx.
+//
+// Other errors: bad configuration; an address that is in use (syscall.EADDRINUSE); *ExitError when workers end before
+// they are ready, at once if the first one ends with BadConfigCode, else after Config.MaxFailures in a row.
+//
+// A process runs one master at a time. If the master dies without returning, its workers notice and leave within
+// OrphanGrace.
+func Run(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	if cfg.Mode == ReusePort && !canShare {
+		cfg.Log.Warn("SO_REUSEPORT does not spread connections on this system: the workers share one socket")
+		cfg.Mode = Shared
+	}
+	cfg.Stderr = &lockedWriter{out: cfg.Stderr}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTTIN, syscall.SIGTTOU)
+	defer signal.Stop(signals)
+	return newMaster(cfg, realSystem(cfg.Mode), signals).run(ctx)
+}
+
+func newMaster(cfg Config, sys system, signals <-chan os.Signal) *master {
+	return &master{
+		cfg: cfg, sys: sys, signals: signals, wanted: cfg.Workers,
+		messages: make(chan message), gone: make(chan struct{}),
+	}
+}
+
+// run is the loop: an event changes facts, then reconcile brings the world closer to what is wanted.
+func (m *master) run(ctx context.Context) error {
+	defer close(m.gone)
+	defer m.sys.close()
+	if err := m.open(ctx); err != nil {
+		return err
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	done := ctx.Done()
+	for {
+		m.reconcile(time.Now())
+		if m.stopping && len(m.workers()) == 0 {
+			return m.result()
+		}
+		timer.Reset(time.Until(m.wake))
+		select {
+		case <-done:
+			done = nil
+			m.cfg.Log.Info("stopping the workers", "limit", m.cfg.StopTimeout)
+			m.stop(m.cfg.StopTimeout)
+		case s := <-m.signals:
+			m.heed(s)
+		case msg := <-m.messages:
+			m.handle(msg.worker, msg.report)
+		case <-timer.C:
+		}
+	}
+}
+
+// open reads the command and opens the sockets of the first workers.
+func (m *master) open(ctx context.Context) error {
+	command, err := m.newCommand()
+	if err != nil {
+		return err
+	}
+	m.command, m.fallback = command, command
+	if err := m.sys.first(ctx, m.cfg.Addr); err != nil {
+		return err
+	}
+	m.slots = []*slot{{}}
+	for len(m.slots) < m.wanted {
+		if err := m.addSlot(ctx); err != nil {
+			return err
+		}
+	}
+	m.cfg.Log.Info("master listens", "addr", m.sys.addr(), "mode", m.cfg.Mode, "workers", m.wanted, "pid", m.sys.masterPID)
+	return nil
+}
+
+func (m *master) newCommand() (Command, error) {
+	command, err := m.cfg.Command()
+	if err != nil {
+		return command, fmt.Errorf("prefork: %w", err)
+	}
+	return command.complete()
+}
+
+func (m *master) addSlot(ctx context.Context) error {
+	if err := m.sys.add(ctx); err != nil {
+		return err
+	}
+	m.slots = append(m.slots, &slot{index: len(m.slots)})
+	return nil
+}
+
+// reconcile compares what is with what should be, and acts. It can be called at any time and any number of times.
+func (m *master) reconcile(now time.Time) {
+	m.wake = now.Add(time.Hour)
+	for _, w := range m.workers() {
+		m.judge(w, now)
+	}
+	for _, step := range []func(time.Time){m.resize, m.fill, m.roll, m.steer} {
+		if !m.stopping { // a step may end in giving up
+			step(now)
+		}
+	}
+	if m.stopping {
+		m.leave(now)
+	}
+	m.publish(now)
+	for _, w := range m.workers() {
+		if !w.deadline.IsZero() {
+			m.wakeAt(w.deadline)
+		}
+	}
+}
+
+// wakeAt makes sure that reconcile runs again at t, if not before.
+func (m *master) wakeAt(t time.Time) {
+	if t.Before(m.wake) {
+		m.wake = t
+	}
+}
+
+// judge takes the next step against a worker whose deadline has passed.
+func (m *master) judge(w *worker, now time.Time) {
+	if w.deadline.IsZero() || now.Before(w.deadline) {
+		return
+	}
+	switch w.state {
+	case Starting:
+		m.kill(w, now, fmt.Sprintf("not ready within %v", m.cfg.ReadyTimeout))
+	case Serving:
+		m.missBeat(w, now)
+	case Hung:
+		m.kill(w, now, fmt.Sprintf("no heartbeat for %v", m.cfg.HeartbeatTimeout))
+	case Leaving:
+		m.kill(w, now, "did not stop in time")
+	case Killed:
+		m.cfg.Log.Error("a killed worker does not end: forgotten", "slot", w.slot.index, "pid", w.proc.pid)
+		m.handle(w, report{Kind: reportExit, exit: exit{code: -1, signal: syscall.SIGKILL}})
+	}
+}
+
+// missBeat asks a hung worker for its goroutines, on its standard error, which also ends it. But first it waits for one
+// more beat: if the master itself was paused, the beats are there and only not read yet.
+func (m *master) missBeat(w *worker, now time.Time) {
+	if !w.late {
+		w.late, w.deadline = true, now.Add(m.cfg.beatInterval())
+		return
+	}
+	m.cfg.Log.Error("worker is hung: no heartbeat", "slot", w.slot.index, "pid", w.proc.pid, "for", m.cfg.HeartbeatTimeout)
+	w.proc.signal(syscall.SIGABRT)
+	m.become(w, Hung, now.Add(m.cfg.AbortTimeout))
+}
+
+// killPatience is how long a killed worker may take to end; only one in an uninterruptible system call needs any.
+const killPatience = 5 * time.Second
+
+func (m *master) kill(w *worker, now time.Time, reason string) {
+	m.cfg.Log.Error("killing worker", "slot", w.slot.index, "pid", w.proc.pid, "reason", reason)
+	w.reason = reason
+	w.proc.signal(syscall.SIGKILL)
+	m.become(w, Killed, now.Add(killPatience))
+}
+
+// dismiss tells a worker to stop, and gives it until the deadline.
+func (m *master) dismiss(w *worker, deadline time.Time) {
+	switch w.state {
+	case Starting, Serving:
+		w.proc.signal(syscall.SIGTERM)
+		w.dismissed = true
+		m.become(w, Leaving, deadline)
+	case Leaving:
+		if deadline.Before(w.deadline) {
+			w.deadline = deadline
+		}
+	case Hung, Killed: // on its way
+	}
+}
+
+func (m *master) become(w *worker, state State, deadline time.Time) {
+	w.state, w.deadline, m.changed = state, deadline, true
+}
+
+// fill starts a worker in each slot that has none. Until one worker has been ready, slot 0 goes alone: a bad
+// configuration then fails once and not in every slot, and the first worker finds no other in its way.
+func (m *master) fill(now time.Time) {
+	for _, s := range m.slots[:min(m.wanted, len(m.slots))] {
+		if s.worker != nil || m.stopping || (s.index > 0 && !m.everReady) {
+			continue
+		}
+		if now.Before(s.retryAt) {
+			m.wakeAt(s.retryAt)
+			continue
+		}
+		s.worker = m.start(s, now)
+	}
+}
+
+// start executes a worker for the slot. It returns nil if that failed, after counting the failure.
+func (m *master) start(s *slot, now time.Time) *worker {
+	w := &worker{slot: s, state: Starting, generation: m.generation, started: now, deadline: now.Add(m.cfg.ReadyTimeout)}
+	pass := passport{
+		Slot: s.index, Workers: m.wanted, MaxWorkers: m.cfg.MaxWorkers, MasterPID: m.sys.masterPID,
+		Generation: m.generation, Beat: m.cfg.beatInterval(),
+	}
+	if m.cfg.MaxRequests > 0 {
+		pass.MaxRequests = m.cfg.MaxRequests + m.sys.extra(m.cfg.MaxRequestsJitter)
+	}
+	proc, err := m.sys.spawn(order{
+		command: m.command, passport: pass, socket: m.sys.slot(s.index), stdout: m.cfg.Stdout, stderr: m.cfg.Stderr,
+	}, func(r report) {
+		select {
+		case m.messages <- message{w, r}:
+		case <-m.gone:
+		}
+	})
+	if err != nil {
+		m.cfg.Log.Error("cannot start a worker", "slot", s.index, "error", err)
+		m.endedEarly(w, exit{code: 1, words: err.Error()}, now)
+		return nil
+	}
+	w.proc, m.changed = proc, true
+	m.cfg.Log.Info("worker started", "slot", s.index, "pid", proc.pid)
+	return w
+}
+
+// handle takes in what a worker says, or its end.
+func (m *master) handle(w *worker, r report) {
+	now := time.Now()
+	if r.Kind == reportExit {
+		m.exited(w, r.exit, now)
+		return
+	}
+	if r.Requests != w.requests {
+		w.requests, m.counted = r.Requests, true
+	}
+	switch r.Kind {
+	case reportReady:
+		m.served(w, now)
+	case reportRecycle:
+		w.recycle = true
+	}
+	if w.state == Serving && m.cfg.HeartbeatTimeout > 0 {
+		w.late, w.deadline = false, now.Add(m.cfg.HeartbeatTimeout)
+	}
+}
+
+// served notes that a worker is ready. One that was told to stop meanwhile stays leaving.
+func (m *master) served(w *worker, now time.Time) {
+	if w.state != Starting {
+		return
+	}
+	w.ready, m.everReady = now, true
+	m.become(w, Serving, time.Time{})
+	w.slot.failures, w.slot.retryAt, w.slot.fresh = 0, time.Time{}, false
+	m.cfg.Log.Info("worker is ready", "slot", w.slot.index, "pid", w.proc.pid, "after", now.Sub(w.started).Round(time.Millisecond))
+	if w.slot.next == w {
+		m.takeOver(w.slot, now)
+	}
+}
+
+// exited takes a worker that has ended out of its slot. The next reconcile fills the gap.
+func (m *master) exited(w *worker, e exit, now time.Time) {
+	s := w.slot
+	switch w {
+	case s.worker:
+		s.worker, s.next = s.next, nil // a replacement that starts already becomes the worker
+	case s.next:
+		s.next = nil
+	case s.old:
+		s.old = nil
+	default:
+		return // forgotten before
+	}
+	m.changed = true
+	log := m.cfg.Log.With("slot", s.index, "pid", w.proc.pid, "code", e.code, "requests", w.requests)
+	if e.signal != 0 {
+		log = log.With("signal", e.signal.String())
+	}
+	switch {
+	case m.stopping || w.dismissed:
+		log.Info("worker left", "reason", w.reason)
+		m.note(w, e)
+	case !w.ready.IsZero():
+		log.Error("worker died: starting another", "reason", w.reason)
+	default:
+		m.endedEarly(w, e, now)
+	}
+}
+
+// endedEarly deals with a death before ready, after the dead one has left its slot.
+func (m *master) endedEarly(w *worker, e exit, now time.Time) {
+	if w.slot.worker != nil {
+		m.replacementFailed(w, e, now)
+		return
+	}
+	m.failed(w, e, now)
+}
+
+// failed counts a death before ready. It lets the slot wait before the next try, or gives up.
+func (m *master) failed(w *worker, e exit, now time.Time) {
+	s := w.slot
+	s.failures++
+	badConfig := e.code == BadConfigCode && !m.everReady
+	if badConfig || s.failures >= m.cfg.MaxFailures {
+		m.giveUp(w, e)
+		return
+	}
+	wait := m.backoff(s.failures)
+	s.retryAt = now.Add(wait)
+	m.wakeAt(s.retryAt)
+	m.cfg.Log.Error("worker ended before it was ready", "slot", s.index, "failures", s.failures, "code", e.code,
+		"reason", w.reason, "again_in", wait.Round(time.Millisecond))
+}
+
+// backoff doubles with each failure; the upper half of it is random, so that slots do not start in step.
+func (m *master) backoff(failures int) time.Duration {
+	d := m.cfg.BackoffMin
+	for i := 1; i < failures && d < m.cfg.BackoffMax; i++ {
+		d *= 2
+	}
+	d = min(d, m.cfg.BackoffMax)
+	return d/2 + m.sys.jitter(d/2)
+}
+
+// giveUp ends the master because the worker cannot come up.
+func (m *master) giveUp(w *worker, e exit) {
+	if m.stopping {
+		return
+	}
+	err := &ExitError{
+		Slot: w.slot.index, Code: max(e.code, 1), Signal: e.signal, Failures: w.slot.failures, Reason: w.reason, Words: e.words,
+	}
+	if w.proc != nil {
+		err.PID = w.proc.pid
+	}
+	m.fatal = err
+	m.cfg.Log.Error("giving up: worker does not get ready", "slot", err.Slot, "failures", err.Failures, "code", err.Code)
+	m.stop(m.cfg.StopTimeout)
+}
+
+// stop begins the end. No new connection is let in, and leave does the rest.
+func (m *master) stop(limit time.Duration) {
+	now := time.Now()
+	if !m.stopping {
+		m.stopping, m.stopAsked, m.stopBy = true, now, now.Add(limit)
+		m.draining = m.sys.refuse() == nil
+	}
+	if by := now.Add(limit); by.Before(m.stopBy) {
+		m.stopBy = by
+	}
+}
+
+// leave dismisses all workers, once they have emptied the accept queues: closing the sockets resets what waits there.
+// The master gives up its own descriptors then, so the port is free as soon as the workers have closed theirs.
+func (m *master) leave(now time.Time) {
+	m.draining = m.draining && m.isEmptying(now)
+	if m.draining {
+		m.wakeAt(now.Add(drainPoll))
+		return
+	}
+	m.sys.close()
+	for _, w := range m.workers() {
+		m.dismiss(w, m.stopBy)
+	}
+}
+
+// isEmptying says whether it is worth waiting for the accept queues.
+func (m *master) isEmptying(now time.Time) bool {
+	if m.quick || m.roster().Count(Serving) == 0 || now.Sub(m.stopAsked) >= m.cfg.DrainTimeout {
+		return false
+	}
+	if now.Sub(m.stopAsked) < settle {
+		return true
+	}
+	for _, s := range m.slots {
+		if n, err := m.sys.queued(s.index); err == nil && n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// note remembers a worker that did not stop as it should, while the master stops.
+func (m *master) note(w *worker, e exit) {
+	clean := e.code == 0 && w.reason == ""
+	if !m.stopping || clean || w.ready.IsZero() { // one that never served cannot lose anything
+		return
+	}
+	how := w.reason
+	switch {
+	case how != "":
+		how += " and was killed"
+	case e.signal != 0:
+		how = "ended by signal: " + e.signal.String()
+	default:
+		how = fmt.Sprintf("ended with exit code %d", e.code)
+	}
+	m.unclean = append(m.unclean, fmt.Errorf("prefork: worker %d (process %d) %s while stopping", w.slot.index, w.proc.pid, how))
+}
+
+func (m *master) result() error {
+	if m.fatal != nil || m.quick {
+		return m.fatal
+	}
+	return errors.Join(m.unclean...)
+}
+
+// heed acts on a signal to the master.
+func (m *master) heed(sig os.Signal) {
+	switch sig {
+	case syscall.SIGQUIT:
+		m.cfg.Log.Info("stopping the workers quickly", "limit", m.cfg.QuickTimeout)
+		m.quick = true
+		m.stop(m.cfg.QuickTimeout)
+	case syscall.SIGHUP:
+		m.reload()
+	case syscall.SIGTTIN:
+		m.want(m.wanted + 1)
+	case syscall.SIGTTOU:
+		m.want(m.wanted - 1)
+	}
+}
+
+// workers returns all workers, ordered by slot.
+func (m *master) workers() []*worker {
+	var all []*worker
+	for _, s := range m.slots {
+		all = append(all, s.workers()...)
+	}
+	return all
+}

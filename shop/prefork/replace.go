@@ -1,0 +1,78 @@
+package prefork
+
+import (
+	"slices"
+	"time"
+)
+
+// reload makes every worker that runs now one of the past. roll replaces them one at a time.
+func (m *master) reload() {
+	if m.stopping {
+		return
+	}
+	command, err := m.newCommand()
+	if err != nil {
+		m.cfg.Log.Error("reload refused: the workers stay as they are", "error", err)
+		return
+	}
+	if !m.reloading {
+		m.fallback = m.command
+	}
+	m.command, m.reloading = command, true
+	m.generation++
+	for _, w := range m.workers() {
+		w.past = true
+	}
+	m.cfg.Log.Info("reloading the workers one by one", "generation", m.generation)
+}
+
+// roll replaces workers that are of the past or that asked for it. It replaces one at a time, from the start of the new
+// one to the end of the old one, so there is never more than one worker too many.
+func (m *master) roll(now time.Time) {
+	for _, s := range m.slots {
+		if s.next != nil || s.old != nil {
+			return
+		}
+	}
+	for _, s := range m.slots[:min(m.wanted, len(m.slots))] {
+		if w := s.worker; w != nil && w.state == Serving && m.isDue(w, now) {
+			m.cfg.Log.Info("replacing worker", "slot", s.index, "pid", w.proc.pid, "requests", w.requests, "reload", w.past)
+			s.next = m.start(s, now)
+			return
+		}
+	}
+	if m.reloading && !slices.ContainsFunc(m.workers(), func(w *worker) bool { return w.past }) {
+		m.reloading = false
+		m.cfg.Log.Info("all workers are reloaded", "generation", m.generation)
+	}
+}
+
+// isDue says whether a worker is to be replaced now.
+func (m *master) isDue(w *worker, now time.Time) bool {
+	if w.recycle && !w.past && now.Before(w.slot.recycleAt) {
+		m.wakeAt(w.slot.recycleAt)
+		return false
+	}
+	return w.past || w.recycle
+}
+
+// takeOver lets the replacement, which serves by now, follow the worker, which leaves.
+func (m *master) takeOver(s *slot, now time.Time) {
+	s.worker, s.next, s.old = s.next, nil, s.worker
+	m.dismiss(s.old, now.Add(m.cfg.StopTimeout))
+}
+
+// replacementFailed keeps the worker that was to be replaced. A failed reload is over; one for recycling is tried again.
+func (m *master) replacementFailed(w *worker, e exit, now time.Time) {
+	log := m.cfg.Log.With("slot", w.slot.index, "code", e.code, "reason", w.reason)
+	if !w.slot.worker.past || w.past {
+		w.slot.recycleAt = now.Add(m.cfg.BackoffMax)
+		log.Error("the replacement did not get ready: the worker goes on", "again_in", m.cfg.BackoffMax)
+		return
+	}
+	log.Error("reload abandoned: the new worker did not get ready, the other workers stay as they are")
+	m.reloading, m.command = false, m.fallback
+	for _, other := range m.workers() {
+		other.past = false
+	}
+}
