@@ -25,6 +25,7 @@ const (
 	Redlock     = "redlock"
 	Rowlock     = "rowlock"
 	Conditional = "conditional"
+	Batch       = "batch"
 	NoOp        = "noop"
 )
 
@@ -38,6 +39,16 @@ type Guard interface {
 	Close() error
 }
 
+// Answer receives the outcome of the order with that index.
+type Answer = func(i int, r order.Receipt, err error)
+
+// Together is a guard that can sell many orders in one transaction, on the
+// caller's goroutine. PlaceAll calls answer once for each order; those whose
+// context has ended are refused and not executed.
+type Together interface {
+	PlaceAll(ctxs []context.Context, reqs []order.Request, answer Answer)
+}
+
 // Deps is what guards are made of.
 type Deps struct {
 	Store *store.Store
@@ -45,6 +56,7 @@ type Deps struct {
 	RedisURL string
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
+	Batch    BatchOptions
 }
 
 type entry struct {
@@ -58,6 +70,7 @@ var guards = []entry{
 	{Redlock, "none behind a lock in Redis (redsync)", openRedlock},
 	{Rowlock, "SELECT … FOR UPDATE: the database's lock on the row", openRowlock},
 	{Conditional, "one statement: UPDATE … WHERE stock >= n", openConditional},
+	{Batch, "group commit: one transaction for all orders that wait", openBatch},
 	{NoOp, "no order at all: measures the HTTP ceiling", openNoOp},
 }
 
@@ -113,4 +126,11 @@ func Expected(name string, processes, concurrency int) string {
 		return Safe
 	}
 	return Broken
+}
+
+// ChecksUsers says that the guard looks the users up itself, with the orders,
+// so that a model only waits for the latency of that call.
+func ChecksUsers(g Guard) bool {
+	_, ok := g.(*batch)
+	return ok
 }

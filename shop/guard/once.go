@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 
 	"example.com/flashsale/shop/order"
 )
@@ -18,7 +19,8 @@ func Once(ctx context.Context, past Replayer, req order.Request,
 	place func(context.Context, order.Request) (order.Receipt, error),
 ) (order.Receipt, error) {
 	receipt, err := place(ctx, req)
-	if err == nil || req.ServerKey || !refused(order.KindOf(err)) {
+	var final settled
+	if err == nil || req.ServerKey || !refused(order.KindOf(err)) || errors.As(err, &final) {
 		return receipt, err
 	}
 	earlier, found, lookup := past.Replay(ctx, req)

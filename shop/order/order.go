@@ -114,7 +114,12 @@ func (p Product) Check(r Request) error {
 		return &Error{Kind: PriceChanged, Detail: fmt.Sprintf("the price is now %d cents", p.PriceCents)}
 	}
 	if p.Stock < r.Quantity {
-		return &Error{Kind: OutOfStock, Detail: "not enough stock left"}
+		return SoldOut()
 	}
 	return nil
+}
+
+// SoldOut is the error for a product with less stock than was asked for.
+func SoldOut() error {
+	return &Error{Kind: OutOfStock, Detail: "not enough stock left"}
 }

@@ -17,6 +17,10 @@ import (
 // Execute does the work of one order.
 type Execute func(context.Context, order.Request) (order.Receipt, error)
 
+// ExecuteAll does the work of many orders; it calls answer once for each, with
+// the order's index.
+type ExecuteAll = func(ctxs []context.Context, reqs []order.Request, answer func(i int, r order.Receipt, err error))
+
 // Queue is a bounded queue of orders. It may be used concurrently.
 type Queue struct {
 	jobs chan *Job
@@ -75,4 +79,42 @@ func (j *Job) Do(execute Execute) {
 	}
 	defer close(j.done)
 	j.receipt, j.err = execute(j.ctx, j.req)
+}
+
+// Gather returns first and what else waits, up to limit, without blocking.
+func (q *Queue) Gather(first *Job, limit int) []*Job {
+	jobs := []*Job{first}
+	for len(jobs) < limit {
+		select {
+		case j, open := <-q.jobs:
+			if !open {
+				return jobs
+			}
+			jobs = append(jobs, j)
+		default:
+			return jobs
+		}
+	}
+	return jobs
+}
+
+// DoAll executes orders together and answers each, except those whose
+// submitters have given up. execute must call answer once for every request.
+func DoAll(jobs []*Job, execute ExecuteAll) {
+	var ctxs []context.Context
+	var reqs []order.Request
+	claimed := jobs[:0]
+	for _, j := range jobs {
+		if j.claimed.CompareAndSwap(false, true) {
+			claimed = append(claimed, j)
+			ctxs, reqs = append(ctxs, j.ctx), append(reqs, j.req)
+		}
+	}
+	if len(claimed) == 0 {
+		return
+	}
+	execute(ctxs, reqs, func(i int, r order.Receipt, err error) {
+		claimed[i].receipt, claimed[i].err = r, err
+		close(claimed[i].done)
+	})
 }

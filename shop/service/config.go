@@ -34,6 +34,9 @@ type Config struct {
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" default:"10s" help:"The longest that a graceful stop may take."`
 	LogLevel        slog.Level    `env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 	LogFormat       string        `env:"LOG_FORMAT" default:"text" enum:"text,json" help:"text or json."`
+	BatchSize       int           `env:"BATCH_SIZE" default:"1000" help:"Guard batch: the most orders in one transaction."`
+	BatchWait       time.Duration `env:"BATCH_WAIT" default:"0s" help:"Guard batch: how long to wait for more orders; 0: what arrived during the last commit."`
+	SoldOutFor      time.Duration `env:"SOLD_OUT_FOR" default:"100ms" help:"Guard batch: how long a product that was seen with no stock is refused without another look; 0: always look."`
 	Check           bool          `help:"Ask the stage that runs at --addr whether it is ready, and exit 0 or 1."`
 
 	stage string
@@ -101,6 +104,9 @@ func (c *Config) validate() error {
 		{"--queue-cap", c.QueueCap >= 1 && c.QueueCap <= 1_000_000},
 		{"--request-timeout", c.RequestTimeout >= time.Millisecond && c.RequestTimeout <= time.Minute},
 		{"--shutdown-timeout", c.ShutdownTimeout > 0 && c.ShutdownTimeout <= time.Hour},
+		{"--batch-size", c.BatchSize >= 1 && c.BatchSize <= 10_000},
+		{"--batch-wait", c.BatchWait >= 0 && c.BatchWait <= time.Second},
+		{"--sold-out-for", c.SoldOutFor >= 0 && c.SoldOutFor <= time.Minute},
 		{"--user-latency", c.UserLatency >= 0 && c.UserLatency <= time.Minute},
 	}
 	for _, p := range positive {
@@ -142,19 +148,14 @@ func (c *Config) Logger(w io.Writer) *slog.Logger {
 }
 
 // ExitCode prints err, if any, as one line and returns the process's exit
-// code: 0 without an error, 2 for a configuration error, 1 for any other. An
-// error with an ExitCode method chooses its own.
+// code: 0 without an error, 2 for a configuration error, 1 for any other.
 func ExitCode(w io.Writer, stage string, err error) int {
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintf(w, "%s: %s\n", stage, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
-	var own interface{ ExitCode() int }
 	var cfg *ConfigError
-	switch {
-	case errors.As(err, &own):
-		return own.ExitCode()
-	case errors.As(err, &cfg):
+	if errors.As(err, &cfg) {
 		return 2
 	}
 	return 1

@@ -4,9 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"time"
 
 	"example.com/flashsale/shop/guard"
 	"example.com/flashsale/shop/store"
+	"example.com/flashsale/shop/users"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -17,6 +19,8 @@ type Backend struct {
 	Guard   guard.Guard
 	Metrics *prometheus.Registry
 	Log     *slog.Logger
+
+	latency, timeout time.Duration
 }
 
 // Migrate brings the schema of the database up to date, whoever else does the
@@ -37,12 +41,35 @@ func (c *Config) Open(ctx context.Context, conns int, log *slog.Logger) (*Backen
 		return nil, badConfig("the database cannot be used: %w; check DATABASE_URL", err)
 	}
 	metrics := newRegistry()
-	g, err := guard.New(ctx, c.Guard, guard.Deps{Store: db, RedisURL: c.RedisURL, Log: log, Metrics: metrics})
+	g, err := guard.New(ctx, c.Guard, guard.Deps{
+		Store: db, RedisURL: c.RedisURL, Log: log, Metrics: metrics,
+		Batch: guard.BatchOptions{
+			QueueCap: c.QueueCap, Size: c.BatchSize, Wait: c.BatchWait, SoldOutFor: c.SoldOutFor, Timeout: c.RequestTimeout,
+		},
+	})
 	if err != nil {
 		db.Close()
 		return nil, badConfig("guard %s cannot be used: %w", c.Guard, err)
 	}
-	return &Backend{Store: db, Guard: g, Metrics: metrics, Log: log}, nil
+	return &Backend{Store: db, Guard: g, Metrics: metrics, Log: log, latency: c.UserLatency, timeout: c.RequestTimeout}, nil
+}
+
+// Users returns the directory of users, which asks the database once per
+// look-up.
+func (b *Backend) Users() *users.Directory {
+	if guard.ChecksUsers(b.Guard) {
+		return users.Latency(b.latency)
+	}
+	return users.New(b.Store, b.latency)
+}
+
+// CoalescedUsers returns the directory of users in which the look-ups that
+// wait share a query.
+func (b *Backend) CoalescedUsers() *users.Directory {
+	if guard.ChecksUsers(b.Guard) {
+		return users.Latency(b.latency)
+	}
+	return users.Coalesced(b.Store, b.latency, b.timeout)
 }
 
 // Close closes the guard, then the database.

@@ -88,6 +88,9 @@ func prepare(cc *pgx.ConnConfig, cfg Config) {
 	params["lock_timeout"] = ms(timeout)
 	params["statement_timeout"] = ms(timeout + 500*time.Millisecond)
 	params["idle_in_transaction_session_timeout"] = ms(2 * timeout)
+	// Every statement here finds its rows by an index. A plan that was made
+	// and cached while a table was almost empty must not stay a scan of it.
+	params["enable_seqscan"] = "off"
 	cc.ConnectTimeout = connectTimeout
 	cc.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelGrace}
@@ -130,7 +133,8 @@ func UserNotFound(id int64) error {
 	return &order.Error{Kind: order.UserNotFound, Detail: fmt.Sprintf("there is no user %d", id)}
 }
 
-func productNotFound(id int64) error {
+// ProductNotFound is the error for a product that does not exist.
+func ProductNotFound(id int64) error {
 	return &order.Error{Kind: order.ProductNotFound, Detail: fmt.Sprintf("there is no product %d", id)}
 }
 
@@ -145,7 +149,7 @@ func scanProduct(row pgx.Row, id int64) (order.Product, error) {
 	var p order.Product
 	err := row.Scan(&p.ID, &p.Name, &p.PriceCents, &p.Stock)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return p, productNotFound(id)
+		return p, ProductNotFound(id)
 	}
 	return p, classify("read product", err)
 }

@@ -7,6 +7,7 @@ import (
 	"example.com/flashsale/shop/order"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -80,11 +81,19 @@ func (t *Tx) Commit(ctx context.Context) error {
 	defer cancel()
 	t.open = false
 	tag, err := t.conn.Exec(ctx, "COMMIT")
-	if err == nil && tag.String() != "COMMIT" {
-		err = errors.New("the server answered COMMIT with " + tag.String())
-		return &order.Error{Kind: order.Internal, Op: "commit", Err: err}
+	if err == nil {
+		err = committed(tag)
 	}
 	return classifyCommit("commit", err)
+}
+
+// committed returns an error unless the server did commit: it answers COMMIT
+// with ROLLBACK where a statement before it failed.
+func committed(tag pgconn.CommandTag) error {
+	if tag.String() == "COMMIT" {
+		return nil
+	}
+	return &order.Error{Kind: order.Internal, Op: "commit", Err: errors.New("the server answered COMMIT with " + tag.String())}
 }
 
 // Rollback undoes what is not committed, and does nothing after Commit. It

@@ -23,6 +23,12 @@ func New(db *store.Store, latency time.Duration) *Directory {
 	return &Directory{latency: latency, find: db.User}
 }
 
+// Latency returns a directory that only waits, for a guard that looks the rows
+// up itself (guard.ChecksUsers).
+func Latency(latency time.Duration) *Directory {
+	return &Directory{latency: latency, find: func(context.Context, int64) error { return nil }}
+}
+
 // LookUp blocks for the simulated latency and one query. It returns nil when
 // the user exists, a UserNotFound error when not, and a Timeout error when ctx
 // ends first.
