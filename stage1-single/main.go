@@ -9,7 +9,6 @@ import (
 	"runtime"
 
 	"example.com/flashsale/shop/service"
-	"example.com/flashsale/shop/users"
 )
 
 // dbConns is what one order at a time needs.
@@ -54,7 +53,7 @@ func serve(ctx context.Context, cfg service.Config, stderr io.Writer) error {
 		return err
 	}
 	defer backend.Close()
-	m := newModel(backend.Store, users.New(backend.Store, cfg.UserLatency), backend.Guard, cfg.QueueCap)
+	m := newModel(backend.Store, backend.Users(), backend.Guard, cfg.QueueCap)
 	defer m.close()
 	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: 1, DBConns: dbConns}, m)
 }

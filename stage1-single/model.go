@@ -24,6 +24,9 @@ import (
 	"example.com/flashsale/shop/users"
 )
 
+// batchSize bounds the orders of one transaction with GUARD=batch.
+const batchSize = 1000
+
 type model struct {
 	past  guard.Replayer
 	users *users.Directory
@@ -48,8 +51,13 @@ func (m *model) Place(ctx context.Context, req order.Request) (order.Receipt, er
 // run is the one goroutine.
 func (m *model) run() {
 	defer close(m.ended)
+	together, batch := m.guard.(guard.Together)
 	for job := range m.queue.Jobs() {
-		job.Do(m.execute)
+		if batch {
+			queue.DoAll(m.queue.Gather(job, batchSize), m.executeAll(together))
+		} else {
+			job.Do(m.execute)
+		}
 	}
 }
 
@@ -62,6 +70,16 @@ func (m *model) execute(ctx context.Context, req order.Request) (order.Receipt, 
 		}
 		return m.guard.Place(ctx, req)
 	})
+}
+
+// executeAll does with one transaction what execute does with one per order,
+// where the guard can do that (GUARD=batch). The look-ups are sent together.
+func (m *model) executeAll(g guard.Together) queue.ExecuteAll {
+	return func(ctxs []context.Context, reqs []order.Request, answer guard.Answer) {
+		// An order whose time has run out by then is refused by the guard.
+		_ = m.users.LookUp(ctxs[len(ctxs)-1], reqs[0].UserID)
+		g.PlaceAll(ctxs, reqs, answer)
+	}
 }
 
 // close executes what is queued and ends the goroutine. HTTP has stopped by

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"example.com/flashsale/shop/service"
-	"example.com/flashsale/shop/users"
 )
 
 var spec = service.Spec{
@@ -54,7 +53,7 @@ func serve(ctx context.Context, cfg config, stderr io.Writer) error {
 		return err
 	}
 	defer backend.Close()
-	m := newModel(backend.Store, users.New(backend.Store, cfg.UserLatency), backend.Guard, cfg.Workers, cfg.QueueCap)
+	m := newModel(backend.Store, backend.Users(), backend.Guard, cfg.Workers, cfg.QueueCap)
 	defer m.close()
 	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: cfg.Workers, DBConns: cfg.DBConns}, m)
 }

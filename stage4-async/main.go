@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"example.com/flashsale/shop/service"
-	"example.com/flashsale/shop/users"
 )
 
 var spec = service.Spec{
@@ -55,7 +54,6 @@ func serve(ctx context.Context, cfg config, stderr io.Writer) error {
 		return err
 	}
 	defer backend.Close()
-	directory := users.Coalesced(backend.Store, cfg.UserLatency, cfg.RequestTimeout)
-	m := newModel(backend.Store, directory, backend.Guard, cfg.Workers, cfg.QueueCap)
+	m := newModel(backend.Store, backend.CoalescedUsers(), backend.Guard, cfg.Workers, cfg.QueueCap)
 	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: cfg.Workers, DBConns: cfg.DBConns}, m)
 }

@@ -20,24 +20,29 @@ import (
 
 	"example.com/flashsale/shop/guard"
 	"example.com/flashsale/shop/order"
-	"example.com/flashsale/shop/store"
 	"example.com/flashsale/shop/users"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 )
 
+// shop is what the model itself reads.
+type shop interface {
+	guard.Replayer
+	Product(ctx context.Context, id int64) (order.Product, error)
+}
+
 type model struct {
-	store   *store.Store
+	shop    shop
 	users   *users.Directory
 	guard   guard.Guard
 	admit   *semaphore.Weighted // everything in the model: running or waiting
 	running *semaphore.Weighted
 }
 
-func newModel(db *store.Store, u *users.Directory, g guard.Guard, workers, queueCap int) *model {
+func newModel(db shop, u *users.Directory, g guard.Guard, workers, queueCap int) *model {
 	return &model{
-		store: db, users: u, guard: g,
+		shop: db, users: u, guard: g,
 		admit:   semaphore.NewWeighted(int64(workers + queueCap)),
 		running: semaphore.NewWeighted(int64(workers)),
 	}
@@ -53,7 +58,7 @@ func (m *model) Place(ctx context.Context, req order.Request) (order.Receipt, er
 		return order.Receipt{}, order.Overload("the order waited too long and was not executed, try again")
 	}
 	defer m.running.Release(1)
-	return guard.Once(ctx, m.store, req, m.execute)
+	return guard.Once(ctx, m.shop, req, m.execute)
 }
 
 // execute looks the user up and the stock over at the same time, then sells.
@@ -63,7 +68,7 @@ func (m *model) execute(ctx context.Context, req order.Request) (order.Receipt, 
 	g.Go(func() error { return m.users.LookUp(both, req.UserID) })
 	g.Go(func() error {
 		// With ctx: a query that is under way is cheaper ended than cancelled.
-		product, err := m.store.Product(ctx, req.ProductID)
+		product, err := m.shop.Product(ctx, req.ProductID)
 		if err != nil {
 			return err
 		}

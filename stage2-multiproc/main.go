@@ -1,0 +1,83 @@
+// Command stage2-multiproc sells with several processes, each of which is a
+// stage 1. model.go is its lesson; this file is its wiring.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"example.com/flashsale/shop/prefork"
+	"example.com/flashsale/shop/service"
+)
+
+// dbConns is what one process needs, for one order at a time.
+const dbConns = 1
+
+var spec = service.Spec{
+	Stage:     "stage2-multiproc",
+	About:     "Stage 2 of Flashsale: a master and worker processes, each with one core and one goroutine that executes orders.",
+	Guard:     "redlock",
+	QueueCap:  64,
+	Processes: 4,
+}
+
+type config struct {
+	service.Config
+	service.Processes
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
+
+func run(args []string, stderr io.Writer) int {
+	runtime.GOMAXPROCS(1)
+	var cfg config
+	if err := service.Parse(spec, &cfg, args); err != nil {
+		return service.ExitCode(stderr, spec.Stage, err)
+	}
+	if worker, ok := prefork.Child(); ok {
+		return service.ExitCode(stderr, spec.Stage, work(worker, cfg, stderr))
+	}
+	ctx, stop := service.UntilSignal()
+	defer stop()
+	if cfg.Check {
+		return cfg.AskReady(ctx)
+	}
+	return service.ExitCode(stderr, spec.Stage, master(ctx, cfg, stderr))
+}
+
+// master forks the workers, replaces those that die, and stops them when ctx
+// ends. It serves nothing itself.
+func master(ctx context.Context, cfg config, stderr io.Writer) error {
+	if need := cfg.Processes.Processes * dbConns; need > cfg.DBConns {
+		return &service.ConfigError{Err: fmt.Errorf("%d processes need %d database connections and DB_CONNS allows %d", cfg.Processes.Processes, need, cfg.DBConns)}
+	}
+	if err := cfg.Migrate(ctx); err != nil {
+		return err
+	}
+	return cfg.MasterError(prefork.Run(ctx, cfg.Master(&cfg.Config, cfg.Logger(stderr), stderr)))
+}
+
+// work is one worker process. It closes from the inside out, as stage 1 does.
+func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
+	ctx := w.Context(context.Background())
+	ln, err := w.Listener()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ln.Close() }()
+	backend, err := cfg.Open(ctx, dbConns, cfg.Logger(stderr))
+	if err != nil {
+		return err
+	}
+	defer backend.Close()
+	m := newModel(backend.Store, backend.Users(), backend.Guard, cfg.QueueCap)
+	defer m.close()
+	if err := w.Ready(); err != nil {
+		return err
+	}
+	topology := service.Topology{MasterPID: w.MasterPID, Processes: w.Workers(), Workers: 1, DBConns: w.Workers() * dbConns, Served: w.Count}
+	return cfg.Serve(ctx, ln, backend, topology, m)
+}
