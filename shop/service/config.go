@@ -37,6 +37,7 @@ type Config struct {
 	BatchSize       int           `env:"BATCH_SIZE" default:"1000" help:"Guard batch: the most orders in one transaction."`
 	BatchWait       time.Duration `env:"BATCH_WAIT" default:"0s" help:"Guard batch: how long to wait for more orders; 0: what arrived during the last commit."`
 	SoldOutFor      time.Duration `env:"SOLD_OUT_FOR" default:"100ms" help:"Guard batch: how long a product that was seen with no stock is refused without another look; 0: always look."`
+	CPUProfile      string        `name:"cpu-profile" env:"CPU_PROFILE" type:"path" placeholder:"DIR" help:"Write a CPU profile of each process into this folder when it stops."`
 	Check           bool          `help:"Ask the stage that runs at --addr whether it is ready, and exit 0 or 1."`
 
 	stage string

@@ -81,6 +81,11 @@ func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topol
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       slog.NewLogLogger(b.Log.Handler(), slog.LevelDebug),
 	}
+	stopProfile, err := c.startProfile()
+	if err != nil {
+		return err
+	}
+	defer stopProfile()
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	b.Log.Info("serving", "addr", ln.Addr().String(), "guard", c.Guard, "expected", c.info(t).Expected)
@@ -93,7 +98,7 @@ func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topol
 	b.Log.Info("stopping: finishing what is in flight", "at_most", c.ShutdownTimeout)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
 	defer cancel()
-	err := srv.Shutdown(stopCtx)
+	err = srv.Shutdown(stopCtx)
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
