@@ -1,0 +1,67 @@
+package attack
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+)
+
+// client sends one user's orders over one connection.
+type client struct {
+	conn     *conn
+	request  request
+	answers  answerReader
+	products []int64
+	start    time.Time // of the run; set before the first send
+}
+
+// send makes exactly one attempt for rec's key and product, and fills in the rest
+// of rec. It blocks until the answer is there or the attempt is given up. The
+// result is false when ctx ended before anything was sent; then rec is no attempt.
+func (c *client) send(ctx context.Context, rec *record) (answer, bool) {
+	now := time.Now()
+	rec.sentAt = now.Sub(c.start)
+	ans := answer{retryAfter: noRetryAfter}
+	if err := c.conn.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ans, false
+		}
+		rec.class = Failed
+		rec.code = c.answers.codes.id([]byte(dialCode(err)))
+		rec.latency = time.Since(c.start) - rec.sentAt
+		return ans, true
+	}
+	c.request.setKey(rec.key)
+	c.request.setProduct(c.products[rec.product])
+	err := c.conn.begin(c.request.bytes, now)
+	if err == nil {
+		ans, err = c.answers.read(c.conn, rec)
+	}
+	rec.latency = time.Since(c.start) - rec.sentAt
+	if err != nil {
+		c.giveUp(rec, err)
+	} else if ans.close || c.conn.reader.Buffered() > 0 {
+		c.conn.close() // more than an answer came: the next one could not be told from it
+	}
+	return ans, true
+}
+
+// giveUp records that no complete answer came, and drops the connection: whatever
+// still arrives on it belongs to nobody.
+func (c *client) giveUp(rec *record, err error) {
+	class, code := c.conn.loss(err)
+	if errors.Is(err, errAnswerTooLarge) {
+		code = CodeTooLarge
+	}
+	rec.class, rec.code, rec.status = class, c.answers.codes.id([]byte(code)), 0
+	c.conn.close()
+}
+
+// dialCode returns the code for an error of opening a connection.
+func dialCode(err error) string {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return CodeConnectionRefused
+	}
+	return CodeConnectFailed
+}

@@ -1,0 +1,165 @@
+package attack
+
+import (
+	"iter"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Result is what a run found. It may be read concurrently.
+type Result struct {
+	Workload     Workload
+	Start        time.Time     // when the users were let go
+	Elapsed      time.Duration // from Start to the last answer
+	MeasuredFrom time.Duration // the figures below count what ended in this window …
+	MeasuredTo   time.Duration // … since Start; a flash sale is measured as a whole
+	Interrupted  bool          // the context ended before the run did
+
+	Counts          Counts
+	ElapsedSeconds  float64 // length of the measured window; flash sale: Elapsed
+	QPS             float64 // answers per second of it
+	OrdersPerSecond float64 // accepted per second; flash sale: until the last one was accepted
+
+	// Latencies in microseconds, from send to answer. All contains Failed and
+	// Unknown too, at the time they were given up. Never nil.
+	Accepted *hdrhistogram.Histogram
+	Rejected *hdrhistogram.Histogram
+	All      *hdrhistogram.Histogram
+
+	logs     []*userLog
+	products []int64
+	codes    *codeTable
+}
+
+// Counts are the requests of the measured window by class and code.
+type Counts struct {
+	Requests       int64            `json:"requests"` // the sum of the five classes
+	Accepted       int64            `json:"accepted"`
+	Replayed       int64            `json:"replayed"`
+	Rejected       int64            `json:"rejected"`
+	RejectedByCode map[string]int64 `json:"rejected_by_code"`
+	Failed         int64            `json:"failed"`
+	FailedByCode   map[string]int64 `json:"failed_by_code"`
+	Unknown        int64            `json:"unknown"`
+	UnknownByCode  map[string]int64 `json:"unknown_by_code"`
+}
+
+// Len returns the number of all attempts, warm-up included.
+func (r *Result) Len() int {
+	n := 0
+	for _, log := range r.logs {
+		for _, chunk := range log.chunks {
+			n += len(chunk)
+		}
+		n += len(log.open)
+	}
+	return n
+}
+
+// Outcomes yields every attempt of the run, warm-up included, user by user and in
+// each user's order of sending. It may be called any number of times.
+func (r *Result) Outcomes() iter.Seq[Outcome] {
+	return func(yield func(Outcome) bool) {
+		for _, log := range r.logs {
+			if !log.each(func(rec *record) bool { return yield(r.outcome(log.userID, rec)) }) {
+				return
+			}
+		}
+	}
+}
+
+func (r *Result) outcome(userID int64, rec *record) Outcome {
+	return Outcome{
+		Key:        rec.key,
+		UserID:     userID,
+		ProductID:  r.products[rec.product],
+		Quantity:   int64(rec.quantity),
+		Class:      rec.class,
+		Status:     int(rec.status),
+		Code:       r.codes.text(rec.code),
+		OrderID:    rec.orderID,
+		TotalCents: rec.totalCents,
+		SentAt:     rec.sentAt,
+		Latency:    rec.latency,
+	}
+}
+
+// newResult computes the figures of a run whose users have all ended.
+func newResult(c *crowd, start time.Time, interrupted bool) *Result {
+	r := &Result{
+		Workload:    c.cfg.Workload,
+		Start:       start,
+		Interrupted: interrupted,
+		products:    c.cfg.ProductIDs,
+		codes:       &c.codes,
+	}
+	for _, u := range c.users {
+		r.logs = append(r.logs, u.log)
+	}
+	r.Elapsed = lastEnd(r.logs)
+	w := window{to: r.Elapsed, whole: true}
+	if r.Workload == Sustained {
+		to := min(c.cfg.Duration, r.Elapsed)
+		w = window{from: min(c.cfg.Warmup, to), to: to}
+	}
+	r.MeasuredFrom, r.MeasuredTo = w.from, w.to
+	r.fill(foldAll(r.logs, w))
+	return r
+}
+
+// fill computes the figures from the tally of the measured window.
+func (r *Result) fill(t *tally) {
+	r.Counts = t.counts(r.codes)
+	r.Accepted, r.Rejected, r.All = t.accepted, t.rejected, t.all
+	measured := r.MeasuredTo - r.MeasuredFrom
+	selling := measured
+	if r.Workload == FlashSale {
+		selling = t.lastAccept
+	}
+	r.ElapsedSeconds = measured.Seconds()
+	r.QPS = perSecond(t.answered, measured)
+	r.OrdersPerSecond = perSecond(t.byClass[Accepted], selling)
+}
+
+// perSecond returns n ÷ span, and 0 where there was no time.
+func perSecond(n int64, span time.Duration) float64 {
+	if span <= 0 {
+		return 0
+	}
+	return float64(n) / span.Seconds()
+}
+
+// lastEnd returns when the last attempt of all logs ended.
+func lastEnd(logs []*userLog) time.Duration {
+	var last time.Duration
+	for _, log := range logs {
+		if n := len(log.open); n > 0 { // a user's attempts end in order
+			last = max(last, log.open[n-1].endedAt())
+		}
+	}
+	return last
+}
+
+// foldAll tallies the logs: each worker takes a share of them with histograms of its
+// own, and these are merged.
+func foldAll(logs []*userLog, w window) *tally {
+	workers := min(runtime.GOMAXPROCS(0), max(len(logs), 1))
+	tallies := make([]*tally, workers)
+	var wg sync.WaitGroup
+	for i := range workers {
+		tallies[i] = newTally()
+		wg.Go(func() {
+			for j := i; j < len(logs); j += workers {
+				logs[j].each(func(rec *record) bool { tallies[i].add(rec, w); return true })
+			}
+		})
+	}
+	wg.Wait()
+	for _, t := range tallies[1:] {
+		tallies[0].merge(t)
+	}
+	return tallies[0]
+}

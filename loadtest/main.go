@@ -1,0 +1,121 @@
+// Command loadtest drives the stages of Flashsale, says how fast each is, and whether it sold more than it had.
+//
+//	loadtest compare          every stage in turn, with a guard that is broken and with its own
+//	loadtest serve <stage>    one stage with its database, until Ctrl-C
+//	loadtest run --target …   a stage, or any service with the same API, that runs already
+//	loadtest audit --product  the database's side of the check alone
+//
+// It knows the service by its HTTP API and its tables alone: it shares no code with it, so that one bug cannot blind
+// both the seller and the auditor.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"example.com/flashsale/loadtest/report"
+)
+
+func main() {
+	ctx, stop := untilSignal()
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// commands are the command line.
+type commands struct {
+	Compare compareCmd `cmd:"" help:"Start each stage in turn, drive it with a broken guard and with its own, and compare."`
+	Serve   serveCmd   `cmd:"" help:"Run one stage and the services that it needs, until Ctrl-C."`
+	Run     runCmd     `cmd:"" help:"Drive a stage that runs already, audit it and report."`
+	Audit   auditCmd   `cmd:"" help:"Check one product in the database, without the clients' side."`
+}
+
+const about = `Drives the five stages of Flashsale, measures them and audits what they sold.
+
+Exit codes:
+  0  all as expected
+  1  the run itself failed
+  2  wrong usage
+  3  a guard that should be safe was not, or a broken one passed where --expect-broken asked for proof`
+
+// app is what every command gets.
+type app struct {
+	ctx            context.Context
+	args           []string
+	getenv         func(string) string
+	stdout, stderr io.Writer
+}
+
+// run is the whole program and returns its exit code.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) (code int) {
+	// Kong leaves by a function after it has printed a help text.
+	type exit int
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case exit:
+			code = int(v)
+		default:
+			panic(v)
+		}
+	}()
+	parser, err := kong.New(&commands{},
+		kong.Name("loadtest"), kong.Description(about), kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}))
+	if err != nil {
+		panic(err) // the struct tags above are wrong
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		err = usagef("%w (loadtest --help lists commands and flags)", err)
+	} else {
+		err = parsed.Run(&app{ctx: ctx, args: args, getenv: getenv, stdout: stdout, stderr: stderr})
+	}
+	return exitCode(stderr, err)
+}
+
+// exitError is an error that chooses the exit code. A nil err has been explained already.
+type exitError struct {
+	code int
+	err  error
+}
+
+// Error returns the sentence for the terminal.
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *exitError) Unwrap() error { return e.err }
+
+// usagef is an error that another command line mends.
+func usagef(format string, args ...any) error {
+	return &exitError{code: report.ExitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// exitCode prints err, if there is anything to say, and returns the exit code.
+func exitCode(stderr io.Writer, err error) int {
+	if err == nil {
+		return report.ExitOK
+	}
+	code := report.ExitFailed
+	var own *exitError
+	if errors.As(err, &own) {
+		code = own.code
+	}
+	if own == nil || own.err != nil {
+		_, _ = fmt.Fprintf(stderr, "loadtest: %s\n", strings.TrimSpace(err.Error()))
+	}
+	return code
+}

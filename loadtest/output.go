@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"example.com/flashsale/loadtest/report"
+)
+
+// output is the folder of a report.
+type output struct{ dir string }
+
+// openOutput makes the folder before anything is measured, so that a wrong --out costs no time. Empty means
+// results/<time>.
+func openOutput(dir string, startedAt time.Time) (output, error) {
+	if dir == "" {
+		dir = filepath.Join("results", startedAt.UTC().Format("20060102T150405Z"))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return output{}, usagef("the report cannot be written: %w; choose another --out", err)
+	}
+	probe, err := os.CreateTemp(dir, ".tmp-*")
+	if err != nil {
+		return output{}, usagef("the report cannot be written: %w; choose another --out", err)
+	}
+	_ = probe.Close()
+	_ = os.Remove(probe.Name())
+	return output{dir}, nil
+}
+
+// removeIfEmpty removes the folder of a run that came to nothing.
+func (o output) removeIfEmpty() { _ = os.Remove(o.dir) }
+
+// finish writes the reports, prints the table and returns the judgement as an exit code.
+func (o output) finish(a *app, result *report.Result) error {
+	if err := report.Write(o.dir, result); err != nil {
+		return err
+	}
+	if err := report.Terminal(a.stdout, result, coloured(a)); err != nil {
+		return err
+	}
+	var paths []string
+	for _, name := range report.Files {
+		paths = append(paths, filepath.Join(o.dir, name))
+	}
+	if _, err := fmt.Fprintf(a.stdout, "\nWritten: %s\n", strings.Join(paths, "  ")); err != nil {
+		return err
+	}
+	if code := report.Judge(result).ExitCode; code != report.ExitOK {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+// coloured follows https://no-color.org.
+func coloured(a *app) bool { return a.getenv("NO_COLOR") == "" && isTerminal(a.stdout) }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

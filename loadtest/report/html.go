@@ -1,0 +1,32 @@
+package report
+
+import (
+	_ "embed"
+	"html/template"
+	"io"
+	"strings"
+)
+
+//go:embed report.html.tmpl
+var pageText string
+
+var page = template.Must(template.New("report").Funcs(template.FuncMap{
+	"oneLine": func(s string) string { return strings.ReplaceAll(s, "\n", " ") },
+}).Parse(pageText))
+
+// HTML writes r to w as one page that needs no other file and no network, for light and dark screens and for paper.
+func HTML(w io.Writer, r *Result) error {
+	grids := workloadGrids(r)
+	for _, g := range []grid{answersGrid(r), auditGrid(r)} {
+		if len(g.Rows) > 0 {
+			grids = append(grids, g)
+		}
+	}
+	return page.Execute(w, struct {
+		Judgement Judgement
+		Caveats   []string
+		Grids     []grid
+		Facts     []term
+		Glossary  []term
+	}{Judge(r), caveats(r), grids, facts(r), glossary})
+}

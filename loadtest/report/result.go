@@ -1,0 +1,185 @@
+// Package report holds the result of a measurement and writes it for people and for scripts.
+//
+// A Result is what result.json contains (schema 1). From it alone come the judgement (Judge: is everything as
+// theory expects it, and which exit code says so), the table in the terminal, report.md and report.html. So every
+// form tells the same story, and an old result.json can be rendered again.
+//
+// Names in a Result come from the service under test and are not trusted: every form escapes them.
+package report
+
+import (
+	"encoding/json"
+	"time"
+
+	"example.com/flashsale/loadtest/audit"
+)
+
+// Schema is the version of result.json that this package writes. Adding a key keeps it, renaming one raises it.
+const Schema = 1
+
+// The two workloads, as they are named in result.json.
+const (
+	FlashSale = "flash-sale"
+	Sustained = "sustained"
+)
+
+// What theory says of a guard, as it is named in result.json.
+const (
+	Safe   = "safe"
+	Broken = "broken"
+)
+
+// Result is everything one command measured. Pointers are nil, and null in JSON, where a value is unknown.
+type Result struct {
+	Schema       int       `json:"schema"`
+	StartedAt    time.Time `json:"started_at"`
+	Command      string    `json:"command"`
+	Commit       Text      `json:"commit"`
+	Seed         uint64    `json:"seed"`
+	Machine      Machine   `json:"machine"`
+	Backing      Backing   `json:"backing"`
+	Ceilings     Ceilings  `json:"ceilings"`
+	ExpectBroken bool      `json:"expect_broken"` // a broken guard that passes counts as a failure
+	Incomplete   bool      `json:"incomplete"`    // it failed or was interrupted before all runs were done
+	Notes        []string  `json:"notes"`         // what a reader must know, such as "interrupted"; never null
+	Runs         []Run     `json:"runs"`          // in the order in which they ran; never null
+}
+
+// Machine is where the load generator ran. For stages that it started itself, they ran there too.
+type Machine struct {
+	CPUs        int    `json:"cpus"`
+	CPUModel    Text   `json:"cpu_model"`
+	MemoryBytes *int64 `json:"memory_bytes"`
+	OS          string `json:"os"`
+	Kernel      Text   `json:"kernel"`
+	GoVersion   string `json:"go_version"`
+}
+
+// Backing names the services that the stages used. Nil means that there was none, or that it is unknown.
+type Backing struct {
+	Postgres *Postgres `json:"postgres"`
+	Redis    *Redis    `json:"redis"`
+}
+
+// Postgres tells what decides the database's speed.
+type Postgres struct {
+	Source            string `json:"source"`
+	Version           string `json:"version"`
+	Fsync             Text   `json:"fsync"`
+	SynchronousCommit Text   `json:"synchronous_commit"`
+	Filesystem        Text   `json:"filesystem"`
+	FsyncUS           *int64 `json:"fsync_us"` // microseconds of one fsync where the database lies
+}
+
+// Redis names the Redis server.
+type Redis struct {
+	Source  string `json:"source"`
+	Version string `json:"version"`
+}
+
+// Ceilings are what this machine can do at best for one part of the work, per second. Nil where not measured.
+type Ceilings struct {
+	HTTPNoop          *Sample `json:"http_noop_per_second"`
+	HotRowSingle      *Sample `json:"hot_row_single_per_second"`
+	HotRowTransaction *Sample `json:"hot_row_transaction_per_second"`
+	HotRowBatch       *Sample `json:"hot_row_batch_per_second"`
+}
+
+// Sample summarises repeated measurements of one value.
+type Sample struct {
+	Median  float64 `json:"median"`
+	Min     float64 `json:"min"`
+	Max     float64 `json:"max"`
+	Samples int     `json:"samples"`
+}
+
+// Run is one workload against one stage with one guard.
+type Run struct {
+	Target              string           `json:"target"`
+	Stage               Text             `json:"stage"` // empty for a target that is no stage
+	Guard               Text             `json:"guard"` // empty for a target that is no stage
+	Expected            Text             `json:"expected"`
+	Workload            string           `json:"workload"`
+	Settings            Settings         `json:"settings"`
+	Requests            int64            `json:"requests"`
+	Accepted            int64            `json:"accepted"`
+	Replayed            int64            `json:"replayed"`
+	Rejected            int64            `json:"rejected"`
+	RejectedByCode      map[string]int64 `json:"rejected_by_code"`
+	Failed              int64            `json:"failed"`
+	FailedByCode        map[string]int64 `json:"failed_by_code"`
+	Unknown             int64            `json:"unknown"`
+	UnknownByCode       map[string]int64 `json:"unknown_by_code"`
+	ElapsedSeconds      float64          `json:"elapsed_seconds"`
+	QPS                 float64          `json:"qps"`
+	OrdersPerSecond     float64          `json:"orders_per_second"`
+	Latency             Latency          `json:"latency_ms"`
+	RejectedLatency     Latency          `json:"rejected_latency_ms"`
+	AllLatency          Latency          `json:"all_latency_ms"`
+	ServiceTime         *Latency         `json:"service_time_ms"`
+	SupportedDailyUsers *int64           `json:"supported_daily_users"`
+	Ceiling             *CeilingRatio    `json:"ceiling"`
+	Resources           Resources        `json:"resources"`
+	Audit               *audit.Report    `json:"audit"`
+}
+
+// Settings are the workload's and, from /health, the stage's. The stage's are nil for a target that is no stage.
+type Settings struct {
+	Users           int      `json:"users"`
+	RatePerSecond   *float64 `json:"rate_per_second"`
+	Stock           *int64   `json:"stock"` // nil when the run did not make the product itself
+	Products        int      `json:"products"`
+	Skew            float64  `json:"skew"`
+	DurationSeconds float64  `json:"duration_seconds"`
+	WarmupSeconds   float64  `json:"warmup_seconds"`
+	UserLatencyMS   *float64 `json:"user_latency_ms"` // simulated by the stage
+	Processes       *int     `json:"processes"`
+	Workers         *int     `json:"workers"`
+	DBConns         *int     `json:"db_conns"`
+	QueueCap        *int     `json:"queue_cap"`
+}
+
+// Latency summarises a histogram in milliseconds. A value that the count cannot carry is nil: a high percentile needs
+// ten measured values beyond it, so p90 needs 100, p99 1,000 and p99_9 10,000.
+type Latency struct {
+	Count int64    `json:"count"`
+	Mean  *float64 `json:"mean"`
+	P50   *float64 `json:"p50"`
+	P90   *float64 `json:"p90"`
+	P99   *float64 `json:"p99"`
+	P999  *float64 `json:"p99_9"`
+	Max   *float64 `json:"max"`
+}
+
+// CeilingRatio says how far a run is from the ceiling that bounds it.
+type CeilingRatio struct {
+	Name     string  `json:"name"`
+	Ratio    float64 `json:"ratio"`
+	RatioMin float64 `json:"ratio_min"`
+	RatioMax float64 `json:"ratio_max"`
+}
+
+// Resources are what the stage's whole process tree used during the run. Nil where it could not be measured.
+type Resources struct {
+	ProcessesMax               *int64   `json:"processes_max"`
+	OSThreadsMax               *int64   `json:"os_threads_max"`
+	GoroutinesMax              *int64   `json:"goroutines_max"`
+	PSSBytesMax                *int64   `json:"pss_bytes_max"` // memory; what processes share is divided among them
+	CPUSeconds                 *float64 `json:"cpu_seconds"`
+	CPUUSPerOrder              *float64 `json:"cpu_us_per_order"`
+	ContextSwitchesVoluntary   *int64   `json:"context_switches_voluntary"`
+	ContextSwitchesInvoluntary *int64   `json:"context_switches_involuntary"`
+	ContextSwitchesPerOrder    *float64 `json:"context_switches_per_order"`
+	DBConnectionsMax           *int64   `json:"db_connections_max"`
+}
+
+// Text is a string that is null in JSON where it is empty, which means unknown.
+type Text string
+
+// MarshalJSON writes null for the empty text.
+func (t Text) MarshalJSON() ([]byte, error) {
+	if t == "" {
+		return []byte("null"), nil
+	}
+	return json.Marshal(string(t))
+}
