@@ -33,11 +33,12 @@ func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 
 func run(args []string, stderr io.Writer) int {
 	runtime.GOMAXPROCS(1)
+	worker, isWorker := prefork.Child() // first, so that it notices the end of its master
 	var cfg config
 	if err := service.Parse(spec, &cfg, args); err != nil {
 		return service.ExitCode(stderr, spec.Stage, err)
 	}
-	if worker, ok := prefork.Child(); ok {
+	if isWorker {
 		return service.ExitCode(stderr, spec.Stage, work(worker, cfg, stderr))
 	}
 	ctx, stop := service.UntilSignal()
@@ -78,6 +79,9 @@ func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
 	if err := w.Ready(); err != nil {
 		return err
 	}
-	topology := service.Topology{MasterPID: w.MasterPID, Processes: w.Workers(), Workers: 1, DBConns: w.Workers() * dbConns, Served: w.Count}
+	topology := service.Topology{
+		MasterPID: w.MasterPID, Processes: w.Workers(), Workers: 1, DBConns: w.Workers() * dbConns,
+		Served: w.Count, Started: func() bool { return w.Roster().Started },
+	}
 	return cfg.Serve(ctx, ln, backend, topology, m)
 }

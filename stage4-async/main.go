@@ -54,6 +54,6 @@ func serve(ctx context.Context, cfg config, stderr io.Writer) error {
 		return err
 	}
 	defer backend.Close()
-	m := newModel(backend.Store, backend.CoalescedUsers(), backend.Guard, cfg.Workers, cfg.QueueCap)
+	m := newModel(backend.Store, backend.CoalescedProducts(), backend.CoalescedUsers(), backend.Guard, cfg.Workers, cfg.QueueCap)
 	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: cfg.Workers, DBConns: cfg.DBConns}, m)
 }

@@ -26,23 +26,18 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// shop is what the model itself reads.
-type shop interface {
-	guard.Replayer
-	Product(ctx context.Context, id int64) (order.Product, error)
-}
-
 type model struct {
-	shop    shop
+	past    guard.Replayer
+	product func(context.Context, int64) (order.Product, error)
 	users   *users.Directory
 	guard   guard.Guard
 	admit   *semaphore.Weighted // everything in the model: running or waiting
 	running *semaphore.Weighted
 }
 
-func newModel(db shop, u *users.Directory, g guard.Guard, workers, queueCap int) *model {
+func newModel(past guard.Replayer, product func(context.Context, int64) (order.Product, error), u *users.Directory, g guard.Guard, workers, queueCap int) *model {
 	return &model{
-		shop: db, users: u, guard: g,
+		past: past, product: product, users: u, guard: g,
 		admit:   semaphore.NewWeighted(int64(workers + queueCap)),
 		running: semaphore.NewWeighted(int64(workers)),
 	}
@@ -58,17 +53,16 @@ func (m *model) Place(ctx context.Context, req order.Request) (order.Receipt, er
 		return order.Receipt{}, order.Overload("the order waited too long and was not executed, try again")
 	}
 	defer m.running.Release(1)
-	return guard.Once(ctx, m.shop, req, m.execute)
+	return guard.Once(ctx, m.past, req, m.execute)
 }
 
 // execute looks the user up and the stock over at the same time, then sells.
-// The first of the two that fails ends the wait for the user.
+// The first of the two that fails ends the wait for the other.
 func (m *model) execute(ctx context.Context, req order.Request) (order.Receipt, error) {
 	g, both := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.users.LookUp(both, req.UserID) })
 	g.Go(func() error {
-		// With ctx: a query that is under way is cheaper ended than cancelled.
-		product, err := m.shop.Product(ctx, req.ProductID)
+		product, err := m.product(both, req.ProductID)
 		if err != nil {
 			return err
 		}

@@ -32,10 +32,6 @@ func (s fakeShop) Product(context.Context, int64) (order.Product, error) {
 	return order.Product{ID: 1, PriceCents: 1, Stock: s.stock}, nil
 }
 
-func (fakeShop) Replay(context.Context, order.Request) (order.Receipt, bool, error) {
-	return order.Receipt{}, false, nil
-}
-
 func (fakeShop) Place(context.Context, order.Request) (order.Receipt, error) {
 	return order.Receipt{OrderID: 1}, nil
 }
@@ -70,7 +66,7 @@ func placeAll(t *testing.T, m *model, n int) (accepted, overloaded int) {
 // Two look-ups of 20 ms take 20 ms, and 64 orders at once take no longer.
 func TestEverythingOverlaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newModel(fakeShop{stock: 100}, users.Latency(lookup), fakeShop{}, 64, 1)
+		m := newModel(nil, fakeShop{stock: 100}.Product, users.Latency(lookup), fakeShop{}, 64, 1)
 		start := time.Now()
 		if accepted, _ := placeAll(t, m, 64); accepted != 64 {
 			t.Errorf("%d of 64 accepted", accepted)
@@ -84,7 +80,7 @@ func TestEverythingOverlaps(t *testing.T) {
 // Two at once, two more wait, the rest is turned away without waiting.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newModel(fakeShop{stock: 100}, users.Latency(lookup), fakeShop{}, 2, 2)
+		m := newModel(nil, fakeShop{stock: 100}.Product, users.Latency(lookup), fakeShop{}, 2, 2)
 		start := time.Now()
 		accepted, overloaded := placeAll(t, m, 10)
 		if accepted != 4 || overloaded != 6 {
@@ -98,7 +94,7 @@ func TestBounds(t *testing.T) {
 
 func TestSoldOutNeedsNoGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newModel(fakeShop{stock: 0}, users.Latency(lookup), nil, 2, 2)
+		m := newModel(nil, fakeShop{stock: 0}.Product, users.Latency(lookup), nil, 2, 2)
 		_, err := m.Place(t.Context(), request)
 		if order.KindOf(err) != order.OutOfStock {
 			t.Errorf("got %v, want out_of_stock", err)

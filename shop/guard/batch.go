@@ -24,7 +24,10 @@ import (
 // Implementation Techniques for Main Memory Database Systems, 1984), one level
 // higher, where it saves the row lock too.
 type batch struct {
-	seller
+	seller *seller
+	sell   sellFunc // seller.sell, but for tests
+	opt    BatchOptions
+
 	mu      sync.Mutex
 	waiting []*item
 	wake    chan struct{} // holds one: somebody waits
@@ -63,15 +66,26 @@ func (o BatchOptions) withDefaults() BatchOptions {
 }
 
 func openBatch(_ context.Context, d Deps) (Guard, error) {
+	s := newSeller(d)
+	b := newBatch(s.opt, s.sell)
+	b.seller = s
+	return b, nil
+}
+
+// sellFunc decides one batch of orders; see seller.sell.
+type sellFunc func(ids []int64, gather func(map[int64]struct{}) []*item, putBack func([]*item))
+
+// newBatch starts the committer. The caller ends it with Close.
+func newBatch(opt BatchOptions, sell sellFunc) *batch {
 	b := &batch{
+		sell: sell, opt: opt,
 		wake:  make(chan struct{}, 1),
 		stop:  make(chan struct{}),
 		ended: make(chan struct{}),
 		pool:  sync.Pool{New: func() any { return &item{done: make(chan struct{}, 1)} }},
 	}
-	b.init(d)
 	go b.run()
-	return b, nil
+	return b
 }
 
 // Place queues the order and waits until the committer has decided it. The

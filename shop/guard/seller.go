@@ -15,6 +15,7 @@ import (
 const (
 	// resolveTimeout bounds finding out what became of a lost COMMIT.
 	resolveTimeout = 1500 * time.Millisecond
+	resolvePause   = 50 * time.Millisecond
 	// maxSoldOut bounds the products that are remembered as sold out.
 	maxSoldOut = 10_000
 )
@@ -31,19 +32,21 @@ type seller struct {
 	soldOut map[int64]time.Time // products seen with no stock, until when that counts
 }
 
-func (s *seller) init(d Deps) {
-	s.db, s.opt, s.log = d.Store, d.Batch.withDefaults(), d.Log
-	s.soldOut = make(map[int64]time.Time)
-	s.sizes = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "flashsale_batch_orders", Help: "Orders that one transaction decided.",
-		Buckets: prometheus.ExponentialBuckets(1, 2, 11),
-	})
-	s.lost = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "flashsale_batch_lost_commits_total", Help: "Batches whose COMMIT was not answered, by what was found out later.",
-	}, []string{"found"})
+func newSeller(d Deps) *seller {
+	s := &seller{
+		db: d.Store, opt: d.Batch.withDefaults(), log: d.Log, soldOut: make(map[int64]time.Time),
+		sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "flashsale_batch_orders", Help: "Orders that one transaction decided.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}),
+		lost: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flashsale_batch_lost_commits_total", Help: "Batches whose COMMIT was not answered, by what was found out later.",
+		}, []string{"found"}),
+	}
 	if d.Metrics != nil {
 		d.Metrics.MustRegister(s.sizes, s.lost)
 	}
+	return s
 }
 
 // sell decides one batch of orders for these products. It calls gather once it
@@ -65,7 +68,8 @@ func (s *seller) sell(ids []int64, gather func(map[int64]struct{}) []*item, putB
 	}
 	tx, products, err := s.db.LockProducts(ctx, ids)
 	if err != nil {
-		answerAll(gather(set(ids)), err)
+		// Nobody is in a batch yet: whatever the reason, nothing was executed.
+		answerAll(gather(set(ids)), &order.Error{Kind: order.Overloaded, Detail: "the product could not be locked in time, try again", Op: "sell batch", Err: err})
 		return
 	}
 	defer tx.Release(ctx)
@@ -173,7 +177,7 @@ func (s *seller) resolve(p plan, ids []int64, lost error) {
 		keys[i] = it.req.Key
 	}
 	again := order.Overload("the database connection was lost and nothing was written, try again")
-	past, err := s.db.Outcome(ctx, ids, keys)
+	past, err := s.outcome(ctx, ids, keys)
 	if err != nil {
 		s.lost.WithLabelValues("unknown").Inc()
 		s.log.Error("a batch was lost and its outcome is not known", "orders", len(keys), "error", lost, "then", err)
@@ -195,6 +199,24 @@ func (s *seller) resolve(p plan, ids []int64, lost error) {
 	}
 	answerAll(p.refused, again)
 	answerAll(p.twins, again)
+}
+
+// outcome asks until it gets an answer or ctx ends: what broke one connection
+// may break the next.
+func (s *seller) outcome(ctx context.Context, ids []int64, keys []string) (map[string]store.Past, error) {
+	pause := time.NewTicker(resolvePause)
+	defer pause.Stop()
+	for {
+		past, err := s.db.Outcome(ctx, ids, keys)
+		if err == nil {
+			return past, nil
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // past looks up the orders that hold the buyers' keys of these items.

@@ -64,6 +64,8 @@ type Config struct {
 	Log            *slog.Logger
 	// Served, where given, is called once for every request for an order.
 	Served func()
+	// Started, where given, says whether all processes of the stage serve.
+	Started func() bool
 }
 
 // API is the handler of all routes.
@@ -121,6 +123,9 @@ func (a *API) getHealth(c echo.Context) error {
 func (a *API) getReady(c echo.Context) error {
 	if a.draining.Load() {
 		return order.Overload("this process is stopping")
+	}
+	if a.cfg.Started != nil && !a.cfg.Started() {
+		return order.Overload("some workers are still starting")
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), a.cfg.RequestTimeout)
 	defer cancel()

@@ -1,7 +1,10 @@
 package httpapi
 
 import (
+	"net/http"
 	"time"
+
+	"example.com/flashsale/shop/order"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -46,13 +49,21 @@ func newMeters(reg prometheus.Registerer) meters {
 	return m
 }
 
-// order counts one request. An outcome without a name of its own is internal.
-func (m meters) order(outcome string, start time.Time) {
-	c, ok := m.orders[outcome]
-	if !ok {
-		outcome = "internal"
-		c = m.orders[outcome]
+// order counts one request that was answered with a problem. What only HTTP
+// found wrong with it is an invalid request like any other.
+func (m meters) order(p problem, start time.Time) {
+	switch _, known := m.orders[p.Code]; {
+	case known:
+		m.count(p.Code, start)
+	case p.Status == http.StatusRequestEntityTooLarge, p.Status == http.StatusUnsupportedMediaType:
+		m.count(order.InvalidRequest.String(), start)
+	default:
+		m.count(order.Internal.String(), start)
 	}
-	c.Inc()
+}
+
+// count counts one request with a known outcome.
+func (m meters) count(outcome string, start time.Time) {
+	m.orders[outcome].Inc()
 	m.seconds[outcome].Observe(time.Since(start).Seconds())
 }

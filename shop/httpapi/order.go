@@ -42,7 +42,7 @@ func (a *API) postOrder(c echo.Context) error {
 	}
 	req, err := readOrder(c.Response(), c.Request())
 	if err != nil {
-		a.seen.order(order.KindOf(err).String(), start)
+		a.seen.order(describe(err), start)
 		return err
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), a.cfg.RequestTimeout)
@@ -51,16 +51,16 @@ func (a *API) postOrder(c echo.Context) error {
 	r, err := a.cfg.Placer.Place(ctx, req)
 	a.seen.inFlight.Dec()
 	if err != nil {
-		a.seen.order(order.KindOf(err).String(), start)
+		a.seen.order(describe(err), start)
 		return err
 	}
 	status := http.StatusCreated
 	if r.Replayed {
 		status = http.StatusOK
 		c.Response().Header().Set(replayedHeader, "true")
-		a.seen.order("replayed", start)
+		a.seen.count("replayed", start)
 	} else {
-		a.seen.order("accepted", start)
+		a.seen.count("accepted", start)
 	}
 	return c.JSON(status, receiptJSON{OrderID: r.OrderID, Status: r.Status, TotalCents: r.TotalCents, CreatedAt: r.CreatedAt})
 }

@@ -1,7 +1,6 @@
 package prefork
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -66,7 +65,7 @@ func TestReloadLetsTheOldWorkerFinish(t *testing.T) {
 		return now.Count(Leaving) == 1 && now.Count(Serving) == 1
 	})
 	eventually(t, "the old worker has closed its listener, the new one answers", func() bool {
-		a, err := ask(before.Addr, nil)
+		a, err := ask(before.Addr)
 		return err == nil && a.PID != before.Workers[0].PID
 	})
 	if a := h.finish(t); a.PID != before.Workers[0].PID {
@@ -126,7 +125,7 @@ func TestResizeUnderLoad(t *testing.T) {
 func awaitWorkers(t *testing.T, addr string, n int) {
 	t.Helper()
 	eventually(t, "the workers know their number", func() bool {
-		a, err := ask(addr, nil)
+		a, err := ask(addr)
 		return err == nil && a.Workers == n
 	})
 }
@@ -136,7 +135,7 @@ func awaitAnswers(t *testing.T, addr string, pids []int) {
 	t.Helper()
 	seen := map[int]bool{}
 	eventually(t, "each worker answers", func() bool {
-		if a, err := ask(addr, nil); err == nil {
+		if a, err := ask(addr); err == nil {
 			seen[a.PID] = true
 		}
 		return !slices.ContainsFunc(pids, func(pid int) bool { return !seen[pid] })
@@ -146,7 +145,7 @@ func awaitAnswers(t *testing.T, addr string, pids []int) {
 // While the worker of the slot to be given up does not accept, connections wait in its queue. They are not reset.
 func TestShrinkDrainsTheAcceptQueue(t *testing.T) {
 	t.Parallel()
-	r := launch(t, behaveWell, Config{Workers: 2, DrainTimeout: patience})
+	r := launch(t, behaveWell, Config{Workers: 2, DrainTimeout: patience, HeartbeatTimeout: -1})
 	before := r.awaitSettled()
 	victim := before.Workers[1].PID
 	pause(t, victim)
@@ -158,7 +157,7 @@ func TestShrinkDrainsTheAcceptQueue(t *testing.T) {
 	r.signals <- syscall.SIGTTOU
 	r.await("the number is one", func(now Roster) bool { return now.Wanted == 1 })
 	for range 24 { // all go to the worker that stays, or they would wait for the paused one
-		if a, err := ask(before.Addr, nil); err != nil || a.PID == victim {
+		if a, err := ask(before.Addr); err != nil || a.PID == victim {
 			t.Fatalf("answer %+v, %v", a, err)
 		}
 	}
@@ -193,38 +192,63 @@ func TestRecyclingLosesNoRequest(t *testing.T) {
 	}
 }
 
+// Workers are killed one after the other while clients ask, and ask again when they get no answer.
+func TestKillsUnderLoad(t *testing.T) {
+	t.Parallel()
+	r := launch(t, behaveWell, Config{Workers: 2})
+	now := r.awaitSettled()
+	stopLoad := load(now.Addr)
+	for i := range 10 {
+		victim := now.Workers[i%2].PID
+		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		now = r.await("the killed one is replaced", func(now Roster) bool { return settled(now) && !slices.Contains(pids(now), victim) })
+		awaitAnswers(t, now.Addr, pids(now))
+	}
+	answers, failures := stopLoad()
+	if len(answers) == 0 {
+		t.Error("the load got no answer")
+	}
+	if len(failures) > 10*4 { // four requests are under way at a time
+		t.Errorf("%d requests failed, first: %v", len(failures), failures[0])
+	}
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHungWorkerIsReplaced(t *testing.T) {
 	t.Parallel()
-	const timeout = 100 * time.Millisecond
-	r := launch(t, behaveWell, Config{Workers: 1, HeartbeatTimeout: timeout, AbortTimeout: 5 * time.Second})
+	r := launch(t, behaveWell, Config{Workers: 1, HeartbeatTimeout: 500 * time.Millisecond, AbortTimeout: patience})
 	first := r.awaitSettled()
-	if res, err := http.Get("http://" + first.Addr + "/mute"); err != nil {
+	res, err := client.Get("http://" + first.Addr + "/mute")
+	if err != nil {
 		t.Fatal(err)
-	} else {
-		_ = res.Body.Close()
 	}
-	second := r.await("another serves", func(now Roster) bool { return settled(now) && disjoint(pids(first), pids(now)) })
+	_ = res.Body.Close()
+	r.await("another serves", func(now Roster) bool { return settled(now) && disjoint(pids(first), pids(now)) })
 	if log := r.log.String(); !strings.Contains(log, "SIGABRT") || !strings.Contains(log, "prefork.workerMain") {
 		t.Error("the log should have the goroutines of the hung worker")
 	}
+}
 
-	// Now one that cannot even abort.
-	r2 := launch(t, behaveWell, Config{Workers: 1, HeartbeatTimeout: timeout, AbortTimeout: timeout})
-	third := r2.awaitSettled()
-	pause(t, third.Workers[0].PID)
-	r2.await("another serves", func(now Roster) bool { return settled(now) && disjoint(pids(third), pids(now)) })
-	if a, err := ask(second.Addr, nil); err != nil || a.PID != second.Workers[0].PID {
-		t.Errorf("answer %+v, %v", a, err)
-	}
+// A worker that is stopped cannot even abort.
+func TestStoppedWorkerIsReplaced(t *testing.T) {
+	t.Parallel()
+	r := launch(t, behaveWell, Config{Workers: 1, HeartbeatTimeout: 500 * time.Millisecond, AbortTimeout: 100 * time.Millisecond})
+	first := r.awaitSettled()
+	pause(t, first.Workers[0].PID)
+	r.await("another serves", func(now Roster) bool { return settled(now) && disjoint(pids(first), pids(now)) })
 }
 
 func TestWorkersKnowTheRoster(t *testing.T) {
 	t.Parallel()
-	r := launch(t, behaveWell, Config{Workers: 2, HeartbeatTimeout: 500 * time.Millisecond})
+	r := launch(t, behaveWell, Config{Workers: 2, HeartbeatTimeout: 2 * time.Second})
 	master := r.awaitSettled()
 	eventually(t, "a worker knows that both served requests", func() bool {
 		roster := rosterOf(t, master.Addr)
-		if _, err := ask(master.Addr, nil); err != nil {
+		if _, err := ask(master.Addr); err != nil {
 			t.Fatal(err)
 		}
 		return settled(roster) && slices.Equal(pids(roster), pids(master)) && roster.Addr == master.Addr && roster.Started &&

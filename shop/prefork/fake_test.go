@@ -43,7 +43,7 @@ type world struct {
 // fakeProc is a worker process.
 type fakeProc struct {
 	world   *world
-	order   order
+	spec    spec
 	pid     int
 	notify  func(report)
 	started time.Duration // since the test began
@@ -83,19 +83,24 @@ func inWorld(t *testing.T, cfg Config, test func(w *world)) {
 			defer close(w.done)
 			w.err = m.run(ctx)
 		}()
+		defer w.end()
 		w.settle()
 		test(w)
-		w.deaf, w.unkillable = false, false
-		_ = w.stop()
-		for _, p := range w.procs {
-			if !p.gone {
-				t.Errorf("the master has ended and worker %d (slot %d) has not", p.pid, p.order.passport.Slot)
-			}
-		}
-		if t.Failed() {
-			t.Log(w.log.String())
-		}
 	})
+}
+
+// end stops the master, also after a test that has failed, and checks that it left nobody behind.
+func (w *world) end() {
+	w.deaf, w.unkillable = false, false
+	_ = w.stop()
+	for _, p := range w.procs {
+		if !p.gone {
+			w.t.Errorf("the master has ended and worker %d (slot %d) has not", p.pid, p.spec.passport.Slot)
+		}
+	}
+	if w.t.Failed() {
+		w.t.Log(w.log.String())
+	}
 }
 
 func (w *world) system() system {
@@ -144,13 +149,13 @@ func (w *world) event(text string, sockets int) error {
 	return nil
 }
 
-func (w *world) spawn(o order, notify func(report)) (*process, error) {
+func (w *world) spawn(s spec, notify func(report)) (*process, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.spawnErr != nil {
 		return nil, w.spawnErr
 	}
-	p := &fakeProc{world: w, order: o, pid: 100 + len(w.procs), notify: notify, started: w.now()}
+	p := &fakeProc{world: w, spec: s, pid: 100 + len(w.procs), notify: notify, started: w.now()}
 	w.procs = append(w.procs, p)
 	return &process{pid: p.pid, signal: p.signal, tell: p.tell}, nil
 }
@@ -191,6 +196,7 @@ func (p *fakeProc) end(e exit) {
 func (p *fakeProc) ready()               { p.say(report{Kind: reportReady}) }
 func (p *fakeProc) beat(requests uint64) { p.say(report{Kind: reportBeat, Requests: requests}) }
 func (p *fakeProc) askRecycle()          { p.say(report{Kind: reportRecycle}) }
+func (p *fakeProc) leave()               { p.say(report{Kind: reportLeave}) }
 func (p *fakeProc) exit(code int)        { p.end(exit{code: code, words: "last words"}); p.world.settle() }
 
 func (p *fakeProc) say(r report) {
@@ -247,7 +253,7 @@ func (w *world) result() error {
 func (w *world) running(slot int) []*fakeProc {
 	var all []*fakeProc
 	for _, p := range w.procs {
-		if p.order.passport.Slot == slot && !p.gone {
+		if p.spec.passport.Slot == slot && !p.gone {
 			all = append(all, p)
 		}
 	}
@@ -286,7 +292,7 @@ func (w *world) expect(started int, when string) {
 func (p *fakeProc) expectSignals(want ...syscall.Signal) {
 	p.world.t.Helper()
 	if !slices.Equal(p.signals, want) {
-		p.world.t.Errorf("worker %d (slot %d) got signals %v, want %v", p.pid, p.order.passport.Slot, p.signals, want)
+		p.world.t.Errorf("worker %d (slot %d) got signals %v, want %v", p.pid, p.spec.passport.Slot, p.signals, want)
 	}
 }
 

@@ -2,6 +2,7 @@ package prefork
 
 import (
 	"context"
+	"iter"
 	"net"
 	"net/http"
 	"sync"
@@ -9,33 +10,36 @@ import (
 	"time"
 )
 
-// IdleGrace is how long Server.Shutdown leaves idle connections open, so that a client that is about to use one again is
-// answered and told to close it.
-const IdleGrace = 250 * time.Millisecond
+// How long Server.Shutdown leaves silent connections open, so that a client that is about to use one is answered and told
+// to close it.
+const (
+	IdleGrace = 250 * time.Millisecond // those that have been used
+	NewGrace  = time.Second            // those on which nothing has come yet: who has just connected wants something
+)
 
 // Server is an http.Server whose Shutdown loses no request (HTTP/1). http.Server.Shutdown closes connections without an
 // answer although a request has arrived: those that were accepted just before (golang.org/issue/75591), and idle
 // keep-alive connections that the client is using again at that moment. With every reload and every recycled worker that
 // would be a failed request.
 //
-// Server answers them all, with "Connection: close", and closes only what has been silent for IdleGrace.
+// Server answers them all, and says "Connection: close" in every answer to a request that came after Shutdown began. What
+// it closes itself has been silent for its grace.
 type Server struct {
 	http    *http.Server
 	closing atomic.Bool
 	served  chan struct{} // closed when Serve has returned: no connection comes after that
 	changed chan struct{} // a connection changed its state; holds one
 
-	mu    sync.Mutex
-	ln    net.Listener
-	conns map[net.Conn]http.ConnState
+	mu sync.Mutex
+	ln net.Listener
+
+	conns sync.Map // of net.Conn to *atomic.Int32, its http.ConnState; no lock per request
 }
 
 // NewServer wraps server. It takes over its Handler and its ConnState hook, and calls those that were set; the caller
 // serves and shuts down through the result only.
 func NewServer(server *http.Server) *Server {
-	s := &Server{
-		http: server, served: make(chan struct{}), changed: make(chan struct{}, 1), conns: map[net.Conn]http.ConnState{},
-	}
+	s := &Server{http: server, served: make(chan struct{}), changed: make(chan struct{}, 1)}
 	handler, hook := server.Handler, server.ConnState
 	if handler == nil {
 		handler = http.DefaultServeMux
@@ -99,21 +103,25 @@ func (s *Server) Close() error {
 	return s.http.Close()
 }
 
-// settle waits until all connections are closed, or none is active and the others had their time.
+// settle waits until all connections are closed, or none is active and the others have been silent for their grace. That
+// takes from every connection at most what is in flight, answered without "Connection: close", and one request more.
 func (s *Server) settle(ctx context.Context) error {
-	grace := time.NewTimer(IdleGrace)
-	defer grace.Stop()
-	graceOver := false
+	silentSince := time.Now()
+	timer := time.NewTimer(IdleGrace)
+	defer timer.Stop()
 	for {
-		active, open := s.count()
-		if open == 0 || (graceOver && active == 0) {
+		silent := time.Since(silentSince)
+		active, fresh, open := s.count()
+		if open == 0 || (active == 0 && silent >= NewGrace) || (active+fresh == 0 && silent >= IdleGrace) {
 			s.closeNew()
 			return nil
 		}
 		select {
 		case <-s.changed:
-		case <-grace.C:
-			graceOver = true
+			silentSince = time.Now()
+			timer.Reset(IdleGrace)
+		case <-timer.C:
+			timer.Reset(NewGrace - IdleGrace)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -122,24 +130,25 @@ func (s *Server) settle(ctx context.Context) error {
 
 // closeNew closes the connections on which nothing has come yet: http.Server.Shutdown would wait seconds for them.
 func (s *Server) closeNew() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for conn, state := range s.conns {
+	for conn, state := range s.states() {
 		if state == http.StateNew {
 			_ = conn.Close()
 		}
 	}
 }
 
+// track is the hook for a connection's state.
 func (s *Server) track(conn net.Conn, state http.ConnState) {
-	s.mu.Lock()
 	switch state {
+	case http.StateNew:
+		s.conns.Store(conn, &atomic.Int32{}) // StateNew is 0
 	case http.StateClosed, http.StateHijacked:
-		delete(s.conns, conn)
+		s.conns.Delete(conn)
 	default:
-		s.conns[conn] = state
+		if v, ok := s.conns.Load(conn); ok {
+			v.(*atomic.Int32).Store(int32(state))
+		}
 	}
-	s.mu.Unlock()
 	if s.closing.Load() {
 		select {
 		case s.changed <- struct{}{}:
@@ -148,13 +157,24 @@ func (s *Server) track(conn net.Conn, state http.ConnState) {
 	}
 }
 
-func (s *Server) count() (active, open int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, state := range s.conns {
-		if state == http.StateActive {
+// states ranges over the open connections.
+func (s *Server) states() iter.Seq2[net.Conn, http.ConnState] {
+	return func(yield func(net.Conn, http.ConnState) bool) {
+		s.conns.Range(func(conn, state any) bool {
+			return yield(conn.(net.Conn), http.ConnState(state.(*atomic.Int32).Load()))
+		})
+	}
+}
+
+func (s *Server) count() (active, fresh, open int) {
+	for _, state := range s.states() {
+		open++
+		switch state {
+		case http.StateActive:
 			active++
+		case http.StateNew:
+			fresh++
 		}
 	}
-	return active, len(s.conns)
+	return active, fresh, open
 }

@@ -252,7 +252,7 @@ func TestStopReportsExitCodes(t *testing.T) {
 		w.only(1).ready()
 		w.deaf = true
 		w.cancel()
-		w.pass(settle)
+		w.pass(stopSettle)
 		w.only(0).exit(0)
 		w.only(1).exit(3)
 		w.only(2).exit(4) // was never ready: it cannot have lost anything
@@ -315,12 +315,30 @@ func TestUnkillableWorkerDoesNotHoldTheMaster(t *testing.T) {
 	})
 }
 
-func TestWorkerThatEndsItselfIsReplaced(t *testing.T) {
+// Somebody sent SIGTERM to a worker: the slot gets another at once, while the old one finishes.
+func TestWorkerThatLeavesUnasked(t *testing.T) {
 	inWorld(t, still(2), func(w *world) {
 		w.allReady(2)
-		w.only(0).exit(0) // somebody sent SIGTERM to the worker
+		w.procs[0].leave()
+		w.expect(3, "while it leaves")
+		w.procs[2].ready()
+		w.send(syscall.SIGHUP)
+		w.expect(3, "a reload waits until it has left")
+		w.procs[0].exit(0)
+		w.expect(4, "then it begins")
+		w.procs[0].expectSignals()
+	})
+}
+
+func TestWorkerThatEndsUnasked(t *testing.T) {
+	inWorld(t, still(2), func(w *world) {
+		w.allReady(2)
+		w.only(0).exit(0)
 		w.expect(3, "after it left")
 		w.only(0).ready()
+		w.procs[2].leave()
+		w.pass(11 * time.Second) // and does not end
+		w.procs[2].expectSignals(syscall.SIGKILL)
 	})
 }
 

@@ -29,6 +29,7 @@ const (
 	reportReady   kind = "ready"
 	reportBeat    kind = "beat"
 	reportRecycle kind = "recycle"
+	reportLeave   kind = "leave"
 	reportExit    kind = "exit" // made by the master itself when the process has ended
 )
 

@@ -110,9 +110,10 @@ func TestOrphansFinishWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	master, roster := execMaster(t, behaveWell)
 	h := hold(t, roster.Addr)
-	if _, err := ask(roster.Addr, nil); err != nil {
+	if _, err := ask(roster.Addr); err != nil {
 		t.Fatal(err)
 	}
+	killed := time.Now()
 	if err := syscall.Kill(master.pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +124,9 @@ func TestOrphansFinishWhatIsInFlight(t *testing.T) {
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
+	if took := time.Since(killed); took > OrphanGrace/2 {
+		t.Skipf("this machine is too busy: after %v the grace may be over", took)
+	}
 	h.finish(t)
 }
 

@@ -33,8 +33,8 @@ type exit struct {
 	words  string
 }
 
-// order is what spawn needs to know.
-type order struct {
+// spec is what spawn needs to know.
+type spec struct {
 	command  Command
 	passport passport
 	socket   *os.File
@@ -44,23 +44,23 @@ type order struct {
 
 // spawn executes a worker and returns at once. Its goroutines hand everything that the worker says to notify, then its
 // exit as the last report, and end.
-func spawn(o order, notify func(report)) (*process, error) {
+func spawn(s spec, notify func(report)) (*process, error) {
 	ours, theirs, err := controlPair()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = theirs.Close() }()
-	pass, err := json.Marshal(o.passport)
+	pass, err := json.Marshal(s.passport)
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
-	words := &tail{out: o.stderr}
-	cmd := exec.Command(o.command.Path, o.command.Args...)
-	cmd.Env = append(slices.Clone(o.command.Env), workerEnv+"="+string(pass))
-	cmd.ExtraFiles = []*os.File{theirs, o.socket} // controlFd, listenerFd
-	cmd.Stdout, cmd.Stderr = o.stdout, words
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C in the terminal reaches the master alone
-	cmd.WaitDelay = time.Second                           // for a grandchild that keeps standard error open
+	words := &tail{out: s.stderr}
+	cmd := exec.Command(s.command.Path, s.command.Args...)
+	cmd.Env = append(slices.Clone(s.command.Env), workerEnv+"="+string(pass))
+	cmd.ExtraFiles = []*os.File{theirs, s.socket} // controlFd, listenerFd
+	cmd.Stdout, cmd.Stderr = s.stdout, words
+	cmd.SysProcAttr = processAttributes()
+	cmd.WaitDelay = time.Second // for a grandchild that keeps standard error open
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("prefork: execute worker: %w", err), ours.Close())
 	}

@@ -19,12 +19,14 @@ func (m *master) want(n int) {
 	m.wanted, m.changed = n, true
 }
 
+// Handshakes that were under way when new connections were turned away need a moment to reach the accept queue.
 const (
-	// settle is how long connections that were begun before the steering may take to reach the accept queue.
-	settle = 50 * time.Millisecond
-	// drainPoll is how often a queue that drains is looked at.
-	drainPoll = 5 * time.Millisecond
+	stopSettle = 50 * time.Millisecond  // before a stop
+	slotSettle = 250 * time.Millisecond // before a slot is given up, where nobody waits for it
 )
+
+// drainPoll is how often a queue that drains is looked at.
+const drainPoll = 5 * time.Millisecond
 
 // resize adds slots, or gives them up from the highest on.
 func (m *master) resize(now time.Time) {
@@ -52,7 +54,7 @@ func (m *master) resize(now time.Time) {
 // there. steer keeps new connections away meanwhile.
 func (m *master) surrender(s *slot, now time.Time) {
 	if s.drainUntil.IsZero() {
-		s.drainSettle, s.drainUntil = now.Add(settle), now.Add(m.cfg.DrainTimeout)
+		s.drainSettle, s.drainUntil = now.Add(slotSettle), now.Add(m.cfg.DrainTimeout)
 	}
 	if s.worker != nil && s.worker.state == Serving && now.Before(s.drainUntil) && m.isDraining(s, now) {
 		m.wakeAt(now.Add(drainPoll))

@@ -27,8 +27,8 @@ func TestReloadGoesOneByOne(t *testing.T) {
 		w.expect(6, "at the end")
 		for _, p := range w.procs[3:] {
 			p.expectSignals()
-			if p.order.passport.Generation != 1 || !slices.Equal(p.order.command.Env, w.env) {
-				t.Errorf("worker %d: %+v", p.pid, p.order)
+			if p.spec.passport.Generation != 1 || !slices.Equal(p.spec.command.Env, w.env) {
+				t.Errorf("worker %d: %+v", p.pid, p.spec)
 			}
 		}
 		if !strings.Contains(w.log.String(), "all workers are reloaded") {
@@ -51,8 +51,8 @@ func TestReloadTwice(t *testing.T) {
 			}
 		}
 		for slot := range 2 {
-			if p := w.only(slot); p.order.passport.Generation != 2 || !slices.Equal(p.order.command.Env, w.env) {
-				t.Errorf("slot %d: %+v", slot, p.order)
+			if p := w.only(slot); p.spec.passport.Generation != 2 || !slices.Equal(p.spec.command.Env, w.env) {
+				t.Errorf("slot %d: %+v", slot, p.spec)
 			}
 		}
 		w.expect(5, "two, one for the first reload, two for the second")
@@ -70,7 +70,7 @@ func TestReloadAbandoned(t *testing.T) {
 		w.procs[0].expectSignals()
 		w.procs[1].expectSignals()
 		w.procs[1].exit(1) // a crash later on must not meet the broken configuration
-		if got := w.only(1).order.command.Env; !slices.Equal(got, []string{"VERSION=1"}) {
+		if got := w.only(1).spec.command.Env; !slices.Equal(got, []string{"VERSION=1"}) {
 			t.Errorf("after the crash: %v", got)
 		}
 		w.only(1).ready()
@@ -79,7 +79,7 @@ func TestReloadAbandoned(t *testing.T) {
 		w.running(0)[1].ready()
 		w.running(1)[1].ready()
 		for slot := range 2 {
-			if got := w.only(slot).order.command.Env; !slices.Equal(got, w.env) {
+			if got := w.only(slot).spec.command.Env; !slices.Equal(got, w.env) {
 				t.Errorf("the next reload: slot %d has %v", slot, got)
 			}
 		}
@@ -155,7 +155,7 @@ func TestRecycling(t *testing.T) {
 	cfg := still(2)
 	cfg.MaxRequests, cfg.MaxRequestsJitter = 100, 7
 	inWorld(t, cfg, func(w *world) {
-		if got := w.only(0).order.passport.MaxRequests; got != 107 {
+		if got := w.only(0).spec.passport.MaxRequests; got != 107 {
 			t.Errorf("limit %d, want 107", got)
 		}
 		w.allReady(2)
@@ -250,7 +250,7 @@ func TestShrinkAndGrowAgain(t *testing.T) {
 
 		w.deaf = true
 		w.send(syscall.SIGTTOU)
-		w.pass(settle)
+		w.pass(slotSettle)
 		w.only(1).expectSignals(syscall.SIGTERM)
 		w.send(syscall.SIGTTIN) // too late for this worker
 		w.only(1).exit(0)

@@ -85,10 +85,11 @@ func (w *Worker) join(value string) error {
 	return nil
 }
 
-// heed ends the context at SIGTERM.
+// heed ends the context at SIGTERM. The master is told too: it need not be the one who sent the signal.
 func (w *Worker) heed(stop <-chan os.Signal) {
 	for range stop {
 		w.end(ErrStopped)
+		_ = w.send(reportLeave)
 	}
 }
 

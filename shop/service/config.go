@@ -154,7 +154,7 @@ func ExitCode(w io.Writer, stage string, err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(w, "%s: %s\n", stage, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
+	_, _ = fmt.Fprintf(w, "%s: %s\n", stage, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
 	var cfg *ConfigError
 	if errors.As(err, &cfg) {
 		return 2

@@ -6,7 +6,9 @@ import (
 	"net"
 	"time"
 
+	"example.com/flashsale/shop/coalesce"
 	"example.com/flashsale/shop/guard"
+	"example.com/flashsale/shop/order"
 	"example.com/flashsale/shop/store"
 	"example.com/flashsale/shop/users"
 
@@ -70,6 +72,19 @@ func (b *Backend) CoalescedUsers() *users.Directory {
 		return users.Latency(b.latency)
 	}
 	return users.Coalesced(b.Store, b.latency, b.timeout)
+}
+
+// CoalescedProducts returns a read of a product in which all that wait share a
+// query.
+func (b *Backend) CoalescedProducts() func(context.Context, int64) (order.Product, error) {
+	group := &coalesce.Group[order.Product]{Query: b.Store.Products, Timeout: b.timeout}
+	return func(ctx context.Context, id int64) (order.Product, error) {
+		p, found, err := group.Get(ctx, id)
+		if err == nil && !found {
+			err = store.ProductNotFound(id)
+		}
+		return p, err
+	}
 }
 
 // Close closes the guard, then the database.

@@ -14,6 +14,7 @@ import (
 
 	"example.com/flashsale/shop/guard"
 	"example.com/flashsale/shop/httpapi"
+	"example.com/flashsale/shop/prefork"
 )
 
 const (
@@ -61,6 +62,8 @@ type Topology struct {
 	DBConns int
 	// Served, where given, is called once for every request for an order.
 	Served func()
+	// Started, where given, says whether all processes serve; /ready waits for it.
+	Started func() bool
 }
 
 // Serve answers HTTP on ln until ctx ends, then stops accepting and waits for
@@ -69,9 +72,9 @@ type Topology struct {
 func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topology, placer httpapi.Placer) error {
 	api := httpapi.New(httpapi.Config{
 		Placer: guard.Front(b.Guard, placer), Reader: b.Store, Info: c.info(t),
-		RequestTimeout: c.RequestTimeout, Metrics: b.Metrics, Log: b.Log, Served: t.Served,
+		RequestTimeout: c.RequestTimeout, Metrics: b.Metrics, Log: b.Log, Served: t.Served, Started: t.Started,
 	})
-	srv := &http.Server{
+	srv := prefork.NewServer(&http.Server{
 		Handler:           api,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
@@ -80,7 +83,7 @@ func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topol
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       slog.NewLogLogger(b.Log.Handler(), slog.LevelDebug),
-	}
+	})
 	stopProfile, err := c.startProfile()
 	if err != nil {
 		return err

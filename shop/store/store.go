@@ -145,6 +145,21 @@ func (s *Store) Product(ctx context.Context, id int64) (order.Product, error) {
 	return scanProduct(s.pool.QueryRow(ctx, selectProduct, id), id)
 }
 
+// Products returns those of the products that exist, with one query.
+func (s *Store) Products(ctx context.Context, ids []int64) (map[int64]order.Product, error) {
+	found := make(map[int64]order.Product, len(ids))
+	rows, err := s.pool.Query(ctx, `SELECT id, name, price_cents, stock FROM products WHERE id = ANY($1)`, ids)
+	if err != nil {
+		return nil, classify("read products", err)
+	}
+	var p order.Product
+	_, err = pgx.ForEachRow(rows, []any{&p.ID, &p.Name, &p.PriceCents, &p.Stock}, func() error {
+		found[p.ID] = p
+		return nil
+	})
+	return found, classify("read products", err)
+}
+
 func scanProduct(row pgx.Row, id int64) (order.Product, error) {
 	var p order.Product
 	err := row.Scan(&p.ID, &p.Name, &p.PriceCents, &p.Stock)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"time"
 
+	"example.com/flashsale/shop/coalesce"
 	"example.com/flashsale/shop/order"
 	"example.com/flashsale/shop/store"
 )
@@ -27,6 +28,19 @@ func New(db *store.Store, latency time.Duration) *Directory {
 // up itself (guard.ChecksUsers).
 func Latency(latency time.Duration) *Directory {
 	return &Directory{latency: latency, find: func(context.Context, int64) error { return nil }}
+}
+
+// Coalesced returns a directory in which all look-ups that wait share the next
+// query, which may take up to timeout.
+func Coalesced(db *store.Store, latency, timeout time.Duration) *Directory {
+	group := &coalesce.Group[struct{}]{Query: db.Users, Timeout: timeout}
+	return &Directory{latency: latency, find: func(ctx context.Context, id int64) error {
+		_, found, err := group.Get(ctx, id)
+		if err == nil && !found {
+			return store.UserNotFound(id)
+		}
+		return err
+	}}
 }
 
 // LookUp blocks for the simulated latency and one query. It returns nil when

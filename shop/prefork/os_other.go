@@ -2,7 +2,10 @@
 
 package prefork
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+)
 
 // canShare says whether SO_REUSEPORT spreads connections here: elsewhere than on Linux one socket gets them all.
 const canShare = false
@@ -12,3 +15,7 @@ func (s *sockets) steer([]int) error { return nil }
 func (s *sockets) refuse() error { return errors.ErrUnsupported }
 
 func (s *sockets) queued(int) (int, error) { return 0, errors.ErrUnsupported }
+
+// processAttributes puts a worker into a process group of its own, so that a Ctrl-C in the terminal reaches the master
+// alone.
+func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -2,6 +2,7 @@ package prefork
 
 import (
 	"fmt"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,4 +73,10 @@ func (s *sockets) queued(slot int) (int, error) {
 		return 0, fmt.Errorf("prefork: length of the accept queue: %w", err)
 	}
 	return int(info.Unacked), nil
+}
+
+// processAttributes puts a worker into a process group of its own, so that a Ctrl-C in the terminal reaches the master
+// alone. When the master dies, a worker that is stopped (SIGSTOP) is woken up: only then can it notice, and leave.
+func processAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGCONT}
 }
