@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	startTimeout = 60 * time.Second // for a local server to answer
+	startTimeout = 2 * time.Minute  // for a server to be set up and answer
 	stopTimeout  = 10 * time.Second // for it to end, before it is killed
 	portAttempts = 5                // a free port can be taken by others before the server binds it
 )

@@ -19,8 +19,9 @@ type row struct {
 }
 
 // audit compares what the clients know with what the database holds, once the stage's sessions are idle. No attempt may
-// be missing: an order that none of them asked for is an error too.
-func (f *fixture) audit(product, initial int64, attempts []attempt) {
+// be missing: an order that none of them asked for is an error too. It returns how many orders exist although their
+// clients got no clear answer, which is no error by itself.
+func (f *fixture) audit(product, initial int64, attempts []attempt) (unanswered int) {
 	f.Helper()
 	f.settle()
 	rows, err := f.db.Query(f.Context(), `SELECT id, idempotency_key AS key, user_id, product_id, quantity, total_cents, status
@@ -32,19 +33,19 @@ func (f *fixture) audit(product, initial int64, attempts []attempt) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	findings := findings(orders, initial, f.stock(product), attempts)
-	for i, finding := range findings {
+	found, unanswered := findings(orders, initial, f.stock(product), attempts)
+	for i, finding := range found {
 		if i == 10 {
-			f.Errorf("and %d more", len(findings)-i)
+			f.Errorf("and %d more", len(found)-i)
 			break
 		}
 		f.Error(finding)
 	}
+	return unanswered
 }
 
-// findings lists what is wrong.
-func findings(orders []row, initial, left int64, attempts []attempt) []string {
-	var found []string
+// findings lists what is wrong, and counts the orders that exist although their clients got no clear answer.
+func findings(orders []row, initial, left int64, attempts []attempt) (found []string, unanswered int) {
 	byKey := map[string]row{}
 	sold := int64(0)
 	for _, o := range orders {
@@ -66,11 +67,14 @@ func findings(orders []row, initial, left int64, attempts []attempt) []string {
 		if finding := judge(a, o, stored); finding != "" {
 			found = append(found, finding)
 		}
+		if stored && a.open && !a.placed() {
+			unanswered++
+		}
 	}
 	for key := range byKey {
 		found = append(found, fmt.Sprintf("nobody asked for the order with key %s", key))
 	}
-	return found
+	return found, unanswered
 }
 
 // judge says what is wrong with one attempt, given the order with its key.

@@ -15,6 +15,7 @@ type badConfiguration struct {
 	name  string
 	spoil func(*testing.T, *stage.Spec)
 	words []string // that the sentence must contain
+	only  string   // for stages whose --help names this setting; empty: for all
 }
 
 // set returns a spoiler that sets one variable.
@@ -23,28 +24,33 @@ func set(entry string) func(*testing.T, *stage.Spec) {
 }
 
 func badConfigurations(name string) []badConfiguration {
-	return []badConfiguration{
-		{"unknown guard", set("GUARD=nosuchguard"), []string{"nosuchguard", "conditional"}},
-		{"no database", func(_ *testing.T, spec *stage.Spec) { spec.DatabaseURL = "" }, []string{"DATABASE_URL", "make run/" + name}},
-		{"database URL that is none", func(_ *testing.T, spec *stage.Spec) { spec.DatabaseURL = "nonsense://x y" }, []string{"database"}},
-		{"database that does not exist", anotherDatabase, []string{"database", "nosuchdatabase"}},
-		{"unreachable database", unreachableDatabase, []string{"database"}},
-		{"port taken", takenPort, []string{"address already in use"}},
-		{"address that is none", func(_ *testing.T, spec *stage.Spec) { spec.Addr = "nonsense" }, []string{"nonsense"}},
-		{"no connections", set("DB_CONNS=0"), []string{"db-conns"}},
-		{"number that is none", set("DB_CONNS=many"), []string{"many"}},
-		{"no queue", set("QUEUE_CAP=-1"), []string{"queue-cap"}},
-		{"time-out that is none", set("REQUEST_TIMEOUT=soon"), []string{"soon"}},
-		{"negative latency", set("USER_LATENCY=-1s"), []string{"user-latency"}},
-		{"unknown log format", set("LOG_FORMAT=xml"), []string{"xml"}},
-		{"unknown flag", func(_ *testing.T, spec *stage.Spec) { spec.Args = []string{"--nosuchflag"} }, []string{"nosuchflag"}},
+	list := []badConfiguration{
+		{"unknown guard", set("GUARD=nosuchguard"), []string{"nosuchguard", "conditional"}, ""},
+		{"no database", func(_ *testing.T, spec *stage.Spec) { spec.DatabaseURL = "" }, []string{"DATABASE_URL", "make run/" + name}, ""},
+		{"database URL that is none", func(_ *testing.T, spec *stage.Spec) { spec.DatabaseURL = "nonsense://x y" }, []string{"database"}, ""},
+		{"database that does not exist", anotherDatabase, []string{"database", "nosuchdatabase"}, ""},
+		{"unreachable database", unreachableDatabase, []string{"database"}, ""},
+		{"port taken", takenPort, []string{"address already in use"}, ""},
+		{"address that is none", func(_ *testing.T, spec *stage.Spec) { spec.Addr = "nonsense" }, []string{"nonsense"}, ""},
+		{"no connections", set("DB_CONNS=0"), []string{"db-conns"}, ""},
+		{"number that is none", set("DB_CONNS=many"), []string{"many"}, ""},
+		{"no queue", set("QUEUE_CAP=-1"), []string{"queue-cap"}, ""},
+		{"time-out that is none", set("REQUEST_TIMEOUT=soon"), []string{"soon"}, ""},
+		{"negative latency", set("USER_LATENCY=-1s"), []string{"user-latency"}, ""},
+		{"unknown log format", set("LOG_FORMAT=xml"), []string{"xml"}, ""},
+		{"unknown flag", func(_ *testing.T, spec *stage.Spec) { spec.Args = []string{"--nosuchflag"} }, []string{"nosuchflag"}, ""},
 		{"redlock without Redis", func(_ *testing.T, spec *stage.Spec) {
 			spec.RedisURL, spec.Env = "", append(spec.Env, "GUARD=redlock")
-		}, []string{"REDIS_URL", "redlock"}},
+		}, []string{"REDIS_URL", "redlock"}, ""},
 		{"redlock with unreachable Redis", func(_ *testing.T, spec *stage.Spec) {
 			spec.RedisURL, spec.Env = "redis://"+closedAddr, append(spec.Env, "GUARD=redlock")
-		}, []string{"redis", "redlock"}},
+		}, []string{"redis", "redlock"}, ""},
 	}
+	return append(list,
+		badConfiguration{"no workers", set("WORKERS=0"), []string{"workers"}, "WORKERS"},
+		badConfiguration{"no processes", set("PROCESSES=-1"), []string{"processes"}, "PROCESSES"},
+		badConfiguration{"unknown way to listen", set("LISTEN=hopefully"), []string{"hopefully"}, "LISTEN"},
+	)
 }
 
 // closedAddr is where nobody listens: nobody may use port 1 without being root, and nobody does.
@@ -78,7 +84,15 @@ func takenPort(t *testing.T, spec *stage.Spec) {
 // testConfiguration starts the stage with one mistake at a time: exit code 2 and one clear sentence.
 func testConfiguration(t *testing.T, s *suite) {
 	f := s.prepare(t)
+	help, err := f.command("--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.checkHelp(string(help))
 	for _, bad := range badConfigurations(s.name) {
+		if !strings.Contains(string(help), bad.only) {
+			continue
+		}
 		f.sub(bad.name, func(f *fixture) {
 			bad.spoil(f.T, &f.spec)
 			process, err := stage.Launch(f.spec)
@@ -91,7 +105,6 @@ func testConfiguration(t *testing.T, s *suite) {
 			f.checkRefusal(code, process.Log(), bad.words)
 		})
 	}
-	f.sub("help", (*fixture).checkHelp)
 	f.sub("check of nothing", (*fixture).checkNothing)
 }
 
@@ -126,13 +139,10 @@ func (f *fixture) checkRefusal(code int, output string, words []string) {
 }
 
 // checkHelp reads --help as a newcomer does.
-func (f *fixture) checkHelp() {
-	output, err := f.command("--help").Output()
-	if err != nil {
-		f.Fatal(err)
-	}
+func (f *fixture) checkHelp(help string) {
+	f.Helper()
 	for _, word := range append([]string{f.name, "--guard", "GUARD", "--database-url", "DATABASE_URL", "--request-timeout"}, f.opt.Guards...) {
-		if !strings.Contains(string(output), word) {
+		if !strings.Contains(help, word) {
 			f.Errorf("--help does not mention %s", word)
 		}
 	}
@@ -145,12 +155,4 @@ func (f *fixture) checkNothing() {
 	if code := check.ProcessState.ExitCode(); code != 1 || len(output) == 0 {
 		f.Errorf("--check on no stage: exit code %d, %v, %q, want 1 and a sentence", code, err, output)
 	}
-}
-
-// testRedis shows that only the guards that use Redis need it.
-func testRedis(t *testing.T, s *suite) {
-	f := s.prepare(t, "GUARD=conditional")
-	f.spec.RedisURL = "redis://" + closedAddr
-	f.run()
-	f.mustBuy(buy(f.product(1)))
 }

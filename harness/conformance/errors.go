@@ -37,6 +37,7 @@ func testErrors(t *testing.T, s *suite) {
 			}
 		})
 	}
+	f.sub("body far too large", func(f *fixture) { f.checkLargeBodies(product) })
 	f.sub("limits are allowed", func(f *fixture) { f.checkLimits(product) })
 	f.wantSold(product, 4, 6)
 	if all := f.number(`SELECT count(*) FROM orders`); all != 4 {
@@ -53,7 +54,7 @@ func allWrong(product int64, bound order) []wrong {
 
 func wrongBodies(product int64) []wrong {
 	good := order{user: 1, product: product, quantity: 1}
-	with := func(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+	with := fmt.Sprintf
 	bodies := map[string]string{
 		"no body":              "",
 		"half an object":       `{"user_id":1,`,
@@ -93,7 +94,6 @@ func wrongBodies(product int64) []wrong {
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	return append(list,
 		wrong{"body too large", http.MethodPost, "/orders", padded(good, bodyLimit+1), good.header(), 413, "body_too_large"},
-		wrong{"body far too large", http.MethodPost, "/orders", padded(good, 1<<20), good.header(), 413, "body_too_large"},
 		wrong{"content type text", http.MethodPost, "/orders", good.body(), text, 415, "unsupported_media_type"},
 		wrong{"content type form", http.MethodPost, "/orders", good.body(), form, 415, "unsupported_media_type"},
 		wrong{"no content type", http.MethodPost, "/orders", good.body(), nil, 415, "unsupported_media_type"},
@@ -167,6 +167,16 @@ func refused(product int64, bound order) []wrong {
 		place("key of another user's order", otherUser, 409, "idempotency_conflict"),
 		place("key of an order of another quantity", otherQuantity, 409, "idempotency_conflict"),
 		place("key of an order with another price", otherPrice, 409, "idempotency_conflict"),
+	}
+}
+
+// checkLargeBodies sends bodies that no socket buffer holds. A server that closes the connection with some of it unread
+// resets it, and the answer is lost now and then; so one body proves nothing.
+func (f *fixture) checkLargeBodies(product int64) {
+	o := order{user: 1, product: product, quantity: 1}
+	body := padded(o, 64*bodyLimit)
+	for range 40 {
+		wantProblem(f.T, f.mustSend(http.MethodPost, "/orders", body, o.header()), http.StatusRequestEntityTooLarge, "body_too_large")
 	}
 }
 

@@ -237,10 +237,10 @@ func (f *fixture) waitExit(within time.Duration) int {
 	return f.process.ExitCode()
 }
 
-// wantGone checks that the processes end soon.
-func (f *fixture) wantGone(pids []int, within time.Duration) {
+// wantGone checks that the processes end at once.
+func (f *fixture) wantGone(pids []int) {
 	f.Helper()
-	eventuallyWithin(f.T, within, fmt.Sprintf("the processes %v have ended", pids), func() bool {
+	eventuallyWithin(f.T, atOnce, fmt.Sprintf("the processes %v have ended", pids), func() bool {
 		return !slices.ContainsFunc(pids, stage.Running)
 	})
 }

@@ -21,7 +21,7 @@ func testKilledWorker(t *testing.T, s *suite) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		f.wantGone([]int{pid}, atOnce)
+		f.wantGone([]int{pid})
 		load.waitAccepted(50)
 		replaced := slices.Clone(old[:slices.Index(old, pid)+1])
 		eventually(t, "a new worker serves in place of the killed one", func() bool {
@@ -71,7 +71,8 @@ func testKilledMaster(t *testing.T, s *suite) {
 	load.waitAccepted(50)
 	pids := f.process.Tree()
 	f.signal(syscall.SIGKILL)
-	f.wantGone(pids, atOnce)
+	f.wantGone(pids)
+	f.waitExit(atOnce)
 	eventuallyWithin(t, atOnce, "the port is free", func() bool { return portFree(f.process.Addr) })
 	f.audit(product, plenty, load.wait())
 }

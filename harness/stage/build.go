@@ -73,12 +73,10 @@ func build(ctx context.Context, name string, opt BuildOptions) (string, error) {
 	}
 	final := filepath.Join(folder, file)
 	// The compiler writes to a name of our own and a rename puts it in place, so that a process that is just starting the
-	// old binary never sees half a new one. The link to the old one lets the go command find that nothing changed and
-	// skip linking, which takes seconds.
+	// old binary never sees half a new one. The link to the old one, where there is one, lets the go command find that
+	// nothing changed and skip linking, which takes seconds.
 	fresh := fmt.Sprintf("%s.%d", final, os.Getpid())
-	if err := os.Link(final, fresh); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrExist) {
-		return "", err
-	}
+	_ = os.Link(final, fresh)
 	command := exec.CommandContext(ctx, "go", append(args, "-o", fresh, ".")...)
 	command.Dir = filepath.Join(root, name)
 	if output, err := command.CombinedOutput(); err != nil {

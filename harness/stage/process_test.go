@@ -147,3 +147,17 @@ func freeAddr(t *testing.T) string {
 	}
 	return addr
 }
+
+func TestStartTriesAnotherPortOnce(t *testing.T) {
+	for addr, want := range map[string]int{"": 2, freeAddr(t): 1} {
+		var log bytes.Buffer
+		spec := fakeSpec("FAKE_EXIT=cannot listen: address already in use")
+		spec.Addr, spec.Log = addr, &log
+		if _, err := Start(t.Context(), spec); err == nil {
+			t.Error("started on a port that is taken")
+		}
+		if starts := strings.Count(log.String(), "fake stage"); starts != want {
+			t.Errorf("with address %q it was started %d times, want %d", addr, starts, want)
+		}
+	}
+}
