@@ -19,7 +19,7 @@ var spec = service.Spec{
 
 type config struct {
 	service.Config
-	Workers int `env:"WORKERS" default:"64" help:"Threads in the pool."`
+	Workers service.Count `env:"WORKERS" default:"64" help:"Threads in the pool."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
@@ -53,7 +53,7 @@ func serve(ctx context.Context, cfg config, stderr io.Writer) error {
 		return err
 	}
 	defer backend.Close()
-	m := newModel(backend.Store, backend.Users(), backend.Guard, cfg.Workers, cfg.QueueCap)
+	m := newModel(backend.Store, backend.Users(), backend.Guard, int(cfg.Workers), cfg.QueueCap)
 	defer m.close()
-	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: cfg.Workers, DBConns: cfg.DBConns}, m)
+	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: int(cfg.Workers), DBConns: cfg.DBConns}, m)
 }

@@ -19,7 +19,7 @@ var spec = service.Spec{
 
 type config struct {
 	service.Config
-	Workers int `env:"WORKERS" default:"1024" help:"Orders that are worked on at once."`
+	Workers service.Count `env:"WORKERS" default:"1024" help:"Orders that are worked on at once."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
@@ -54,6 +54,6 @@ func serve(ctx context.Context, cfg config, stderr io.Writer) error {
 		return err
 	}
 	defer backend.Close()
-	m := newModel(backend.Store, backend.CoalescedProducts(), backend.CoalescedUsers(), backend.Guard, cfg.Workers, cfg.QueueCap)
-	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: cfg.Workers, DBConns: cfg.DBConns}, m)
+	m := newModel(backend.Store, backend.CoalescedProducts(), backend.CoalescedUsers(), backend.Guard, int(cfg.Workers), cfg.QueueCap)
+	return cfg.Serve(ctx, ln, backend, service.Topology{Workers: int(cfg.Workers), DBConns: cfg.DBConns}, m)
 }

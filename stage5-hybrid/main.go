@@ -23,7 +23,7 @@ var spec = service.Spec{
 type config struct {
 	service.Config
 	service.Processes
-	Workers int `env:"WORKERS" default:"1024" help:"Orders that one process works on at once."`
+	Workers service.Count `env:"WORKERS" default:"1024" help:"Orders that one process works on at once."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
@@ -68,12 +68,12 @@ func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
 		return err
 	}
 	defer backend.Close()
-	m := newModel(backend.Store, backend.CoalescedUsers(), backend.Guard, cfg.Workers, cfg.QueueCap)
+	m := newModel(backend.Store, backend.CoalescedUsers(), backend.Guard, int(cfg.Workers), cfg.QueueCap)
 	if err := w.Ready(); err != nil {
 		return err
 	}
 	topology := service.Topology{
-		MasterPID: w.MasterPID, Processes: w.Workers(), Workers: cfg.Workers, DBConns: conns * w.Workers(),
+		MasterPID: w.MasterPID, Processes: w.Workers(), Workers: int(cfg.Workers), DBConns: conns * w.Workers(),
 		Served: w.Count, Started: func() bool { return w.Roster().Started },
 	}
 	return cfg.Serve(ctx, ln, backend, topology, m)

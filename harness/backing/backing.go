@@ -65,6 +65,8 @@ type Options struct {
 	Embedded bool      // Redis may be miniredis in this process, when there is nothing better
 	Share    bool      // other processes of this user may use what is started here
 	Out      io.Writer // gets one line per service: which was taken; nil for none
+
+	private bool // never the shared instance: its owner may end in the middle of a test
 }
 
 // Services are the servers that Start found. The fields must not be changed.

@@ -98,10 +98,12 @@ func (s *Services) find(ctx context.Context, k kind, to *Service, opt Options, m
 			defer unlock()
 		}
 	}
-	if found, ok := shares.lookup(ctx, k.check); ok {
-		*to = found
-		out.say(k, *to, "of another process")
-		return nil
+	if !opt.private {
+		if found, ok := shares.lookup(ctx, k.check); ok {
+			*to = found
+			out.say(k, *to, "of another process")
+			return nil
+		}
 	}
 	server, source, err := k.open(ctx, out)
 	if err != nil {

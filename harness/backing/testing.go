@@ -53,7 +53,9 @@ func ForTest(t testing.TB) *Services {
 	}
 	if suite.services == nil && suite.err == nil {
 		// Not the test's context: the services outlive this test.
-		suite.services, suite.err = Start(context.Background(), suite.opt)
+		opt := suite.opt
+		opt.private = true
+		suite.services, suite.err = Start(context.Background(), opt)
 	}
 	if suite.err != nil {
 		t.Fatal("backing services: ", suite.err)

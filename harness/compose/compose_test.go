@@ -1,9 +1,11 @@
 package compose
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +28,7 @@ func TestComposeFile(t *testing.T) {
 				t.Errorf("services that run: got %v, want just %v", got, want)
 			}
 			p.checkHardened(t, service)
+			p.checkSettings(t, service)
 			checkSafe(t, p.sell(t, service), number)
 			p.stop(t, service)
 		})
@@ -40,6 +43,7 @@ func TestComposeFile(t *testing.T) {
 	})
 	t.Run(stage.Names[1], func(t *testing.T) {
 		service := p.up(t, 2)
+		p.checkSettings(t, service)
 		checkSafe(t, p.sell(t, service), 2)
 		checkSafe(t, p.sellFromHost(t, service), 2)
 	})
@@ -80,6 +84,36 @@ func (p *project) checkHardened(t *testing.T, service string) {
 	const template = "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}"
 	if got, want := p.inspect(t, service, template), "65532:65532 true [ALL] [no-new-privileges:true]"; got != want {
 		t.Errorf("rights of %s: got %q, want %q", service, got, want)
+	}
+}
+
+// variable is how --help names the environment variable of a flag.
+var variable = regexp.MustCompile(`\(\$([A-Z_]+)\)`)
+
+// checkSettings wants every setting that the stage's --help names to be one that a caller of compose can give.
+func (p *project) checkSettings(t *testing.T, service string) {
+	t.Helper()
+	help := p.compose(t, nil, "run", "--rm", "--no-TTY", "--no-deps", service, "--help")
+	var model struct {
+		Services map[string]struct {
+			Environment map[string]*string `json:"environment"`
+		} `json:"services"`
+	}
+	if err := json.Unmarshal([]byte(p.compose(t, nil, "config", "--format", "json", service)), &model); err != nil {
+		t.Fatal(err)
+	}
+	settings := variable.FindAllStringSubmatch(help, -1)
+	if len(settings) == 0 {
+		t.Errorf("%s --help names no settings: %s", service, help)
+	}
+	for _, setting := range settings {
+		name := setting[1]
+		if name == "ADDR" || name == "CPU_PROFILE" { // the image's own port; the container cannot write
+			continue
+		}
+		if _, ok := model.Services[service].Environment[name]; !ok {
+			t.Errorf("docker-compose.yml does not pass %s on to %s", name, service)
+		}
 	}
 }
 

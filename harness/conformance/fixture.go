@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -237,9 +238,16 @@ func (f *fixture) waitExit(within time.Duration) int {
 	return f.process.ExitCode()
 }
 
-// wantGone checks that the processes end at once.
+// wantGone checks that the processes end at once. Those that do not must not outlive the test.
 func (f *fixture) wantGone(pids []int) {
 	f.Helper()
+	f.Cleanup(func() {
+		for _, pid := range pids {
+			if f.Failed() && stage.Running(pid) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	})
 	eventuallyWithin(f.T, atOnce, fmt.Sprintf("the processes %v have ended", pids), func() bool {
 		return !slices.ContainsFunc(pids, stage.Running)
 	})

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -60,12 +61,30 @@ type Config struct {
 	Reader         Reader
 	Info           Info
 	RequestTimeout time.Duration
-	Metrics        *prometheus.Registry
-	Log            *slog.Logger
+	// Metrics is where the API registers its figures.
+	Metrics *prometheus.Registry
+	// Gatherer is what /metrics shows; nil: Metrics.
+	Gatherer prometheus.Gatherer
+	Log      *slog.Logger
 	// Served, where given, is called once for every request for an order.
 	Served func()
 	// Started, where given, says whether all processes of the stage serve.
 	Started func() bool
+	// Processes, where given, is how many of them there should be now.
+	Processes func() int
+	// Workers, where given, lists them.
+	Workers func() []Worker
+}
+
+// Worker is one of several worker processes, in /health.
+type Worker struct {
+	Slot       int      `json:"slot"`
+	PID        int      `json:"pid"`
+	State      string   `json:"state"`
+	AgeSeconds float64  `json:"age_seconds"`
+	BootMS     *float64 `json:"boot_ms"`    // from its start until it served; nil: it does not yet
+	Requests   uint64   `json:"requests"`   // as of its last heartbeat
+	Generation int      `json:"generation"` // reloads before it was started
 }
 
 // API is the handler of all routes.
@@ -88,11 +107,18 @@ func New(cfg Config) *API {
 	e.GET("/products/:id", a.getProduct)
 	e.GET("/health", a.getHealth)
 	e.GET("/ready", a.getReady)
-	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{})))
+	e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(cfg.gatherer(), promhttp.HandlerOpts{})))
 	e.GET("/openapi.yaml", func(c echo.Context) error {
 		return c.Blob(http.StatusOK, "application/yaml", openAPI)
 	})
 	return a
+}
+
+func (c Config) gatherer() prometheus.Gatherer {
+	if c.Gatherer != nil {
+		return c.Gatherer
+	}
+	return c.Metrics
 }
 
 // discard silences echo's own logger; what is worth logging goes through slog.
@@ -111,13 +137,22 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *API) Drain() { a.draining.Store(true) }
 
 func (a *API) getHealth(c echo.Context) error {
+	info := a.cfg.Info
+	if a.cfg.Processes != nil {
+		info.Processes = a.cfg.Processes()
+	}
+	var workers []Worker
+	if a.cfg.Workers != nil {
+		workers = a.cfg.Workers()
+	}
 	return c.JSON(http.StatusOK, struct {
 		Status string `json:"status"`
 		Info
-		Goroutines int    `json:"goroutines"`
-		CPUs       int    `json:"cpus"`
-		GoVersion  string `json:"go_version"`
-	}{"ok", a.cfg.Info, runtime.NumGoroutine(), runtime.NumCPU(), runtime.Version()})
+		Goroutines int      `json:"goroutines"`
+		CPUs       int      `json:"cpus"`
+		GoVersion  string   `json:"go_version"`
+		Workers    []Worker `json:"worker_processes,omitempty"`
+	}{"ok", info, runtime.NumGoroutine(), runtime.NumCPU(), runtime.Version(), workers})
 }
 
 func (a *API) getReady(c echo.Context) error {
@@ -181,6 +216,9 @@ func (a *API) getOrder(c echo.Context) error {
 }
 
 func pathID(c echo.Context) (int64, error) {
+	if strings.Contains(c.Param("id"), "/") { // echo's last parameter takes the rest of the path
+		return 0, echo.ErrNotFound
+	}
 	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
 	if err != nil || id <= 0 {
 		return 0, order.Invalid("the id in the path must be a positive whole number")

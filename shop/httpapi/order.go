@@ -40,7 +40,9 @@ func (a *API) postOrder(c echo.Context) error {
 	if a.cfg.Served != nil {
 		defer a.cfg.Served()
 	}
-	req, err := readOrder(c.Response(), c.Request())
+	// The writer below echo's: MaxBytesReader tells net/http through it to read
+	// on for a moment, so that the client sees the 413 and not a reset.
+	req, err := readOrder(c.Response().Writer, c.Request())
 	if err != nil {
 		a.seen.order(describe(err), start)
 		return err

@@ -57,6 +57,17 @@ type Spec struct {
 	Processes int
 }
 
+// Count is a flag for a number of workers.
+type Count int
+
+// Validate implements kong's check of a flag.
+func (c Count) Validate() error {
+	if c < 1 || c > 10_000 {
+		return fmt.Errorf("%d is out of range; use 1 to 10000", int(c))
+	}
+	return nil
+}
+
 // ConfigError is an error that only another configuration can mend. It ends
 // the process with exit code 2.
 type ConfigError struct{ Err error }
