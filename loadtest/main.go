@@ -1,8 +1,11 @@
 // Command loadtest drives the stages of Flashsale, says how fast each is, and whether it sold more than it had.
 //
 //	loadtest compare          every stage in turn, with a guard that is broken and with its own
+//	loadtest ceilings         what this machine can do at best, which is what a stage is to be compared with
+//	loadtest capacity         the highest rate that a stage holds within an objective, and the daily users it is enough for
 //	loadtest serve <stage>    one stage with its database, until Ctrl-C
 //	loadtest run --target …   a stage, or any service with the same API, that runs already
+//	loadtest diff A B         what changed between two measurements by more than chance
 //	loadtest audit --product  the database's side of the check alone
 //
 // It knows the service by its HTTP API and its tables alone: it shares no code with it, so that one bug cannot blind
@@ -31,10 +34,13 @@ func main() {
 
 // commands are the command line.
 type commands struct {
-	Compare compareCmd `cmd:"" help:"Start each stage in turn, drive it with a broken guard and with its own, and compare."`
-	Serve   serveCmd   `cmd:"" help:"Run one stage and the services that it needs, until Ctrl-C."`
-	Run     runCmd     `cmd:"" help:"Drive a stage that runs already, audit it and report."`
-	Audit   auditCmd   `cmd:"" help:"Check one product in the database, without the clients' side."`
+	Compare  compareCmd  `cmd:"" help:"Start each stage in turn, drive it with a broken guard and with its own, and compare."`
+	Ceilings ceilingsCmd `cmd:"" help:"Measure what this machine can do at best: HTTP alone, and one hot product in the database alone."`
+	Capacity capacityCmd `cmd:"" help:"Find the highest rate that a stage holds within an objective, and for how many daily users it is enough."`
+	Serve    serveCmd    `cmd:"" help:"Run one stage and the services that it needs, until Ctrl-C."`
+	Run      runCmd      `cmd:"" help:"Drive a stage that runs already, audit it and report."`
+	Diff     diffCmd     `cmd:"" help:"Compare repeated runs before and after a change: what differs by more than chance."`
+	Audit    auditCmd    `cmd:"" help:"Check one product in the database, without the clients' side."`
 }
 
 const about = `Drives the five stages of Flashsale, measures them and audits what they sold.
@@ -43,7 +49,9 @@ Exit codes:
   0  all as expected
   1  the run itself failed
   2  wrong usage
-  3  a guard that should be safe was not, or a broken one passed where --expect-broken asked for proof`
+  3  a guard that should be safe was not, or a broken one passed where --expect-broken asked for proof
+  4  a --threshold was missed, or diff found something significantly worse
+  5  the generator could not keep the schedule of an open model, so the figures are void`
 
 // app is what every command gets.
 type app struct {

@@ -43,7 +43,7 @@ func TestStageScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/stage", RequireExplicitExec: true,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"waitready": waitReady, "disguise": disguise},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"waitready": waitReady, "disguise": disguise, "ceilings": ceilings, "judged": judged},
 		Setup: func(env *testscript.Env) error { return stageEnvironment(env, root) },
 	})
 }

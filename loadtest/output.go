@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,10 @@ import (
 )
 
 // output is the folder of a report.
-type output struct{ dir string }
+type output struct {
+	dir   string
+	forms []string // what is written; nil: json, md and html
+}
 
 // openOutput makes the folder before anything is measured, so that a wrong --out costs no time. Empty means
 // results/<time>.
@@ -31,7 +35,7 @@ func openOutput(dir string, startedAt time.Time) (output, error) {
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
-	return output{dir}, nil
+	return output{dir: dir}, nil
 }
 
 // removeIfEmpty removes the folder of a run that came to nothing.
@@ -39,16 +43,18 @@ func (o output) removeIfEmpty() { _ = os.Remove(o.dir) }
 
 // finish writes the reports, prints the table and returns the judgement as an exit code.
 func (o output) finish(a *app, result *report.Result) error {
-	if err := report.Write(o.dir, result); err != nil {
+	forms := o.forms
+	if forms == nil {
+		forms = report.Outputs[:len(report.Files)]
+	}
+	files, err := report.WriteOutputs(o.dir, result, forms)
+	if err != nil {
 		return err
 	}
 	if err := report.Terminal(a.stdout, result, coloured(a)); err != nil {
 		return err
 	}
-	var paths []string
-	for _, name := range report.Files {
-		paths = append(paths, filepath.Join(o.dir, name))
-	}
+	paths := o.paths(files)
 	if _, err := fmt.Fprintf(a.stdout, "\nWritten: %s\n", strings.Join(paths, "  ")); err != nil {
 		return err
 	}
@@ -56,6 +62,27 @@ func (o output) finish(a *app, result *report.Result) error {
 		return &exitError{code: code}
 	}
 	return nil
+}
+
+// paths lists what was written. Many histogram logs are one pattern.
+func (o output) paths(files []string) []string {
+	const logs = "*.hlog"
+	var paths []string
+	n := 0
+	for _, name := range files {
+		if filepath.Ext(name) == filepath.Ext(logs) {
+			n++
+		}
+	}
+	for _, name := range files {
+		if n > 1 && filepath.Ext(name) == filepath.Ext(logs) {
+			name = logs
+		}
+		if path := filepath.Join(o.dir, name); !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 // coloured follows https://no-color.org.

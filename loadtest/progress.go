@@ -11,6 +11,9 @@ import (
 	"example.com/flashsale/loadtest/attack"
 )
 
+// progressEvery is how often the line changes during a load.
+const progressEvery = 250 * time.Millisecond
+
 // progress is the line in a terminal that says what runs and how long it will still take. Where there is no terminal it
 // writes nothing. Only one goroutine at a time may use it.
 type progress struct {
@@ -51,8 +54,15 @@ func (p *progress) skip() {
 
 // update shows how far a run is.
 func (p *progress) update(now attack.Progress) {
-	p.say(p.text(fmt.Sprintf(": %d orders, %.0f answers/s", now.Accepted, now.PerSecond)))
+	what := fmt.Sprintf(": %d orders, %.0f answers/s", now.Accepted, now.PerSecond)
+	if now.Dropped > 0 {
+		what += fmt.Sprintf(", %d dropped", now.Dropped)
+	}
+	p.say(p.text(what))
 }
+
+// detail shows what a step is doing.
+func (p *progress) detail(what string) { p.say(p.text(": " + what)) }
 
 func (p *progress) text(what string) string {
 	return fmt.Sprintf("[%d/%d] %s%s, %v left", p.at, len(p.steps), p.label, what, p.left().Round(time.Second))

@@ -33,14 +33,17 @@ type runCmd struct {
 	Product      []int64       `placeholder:"ID" help:"With --no-audit: products to order, which the target has; its users must be 1 to --users."`
 	Seed         *uint64       `placeholder:"N" help:"Of every random choice (random)."`
 	ExpectBroken bool          `help:"Fail when a broken guard passes."`
-	Out          string        `placeholder:"DIR" help:"Folder for result.json, report.md and report.html (results/<time>)."`
+	Out          string        `placeholder:"DIR" help:"Folder for the report (results/<time>)."`
+
+	rateFlags
+	reportFlags
 }
 
 // Help is the long help text.
 func (*runCmd) Help() string {
 	return `A fresh product is made in the database for each run, so runs never disturb one another. After the run every answer
 is compared with the orders in the database. A service that is no stage of this project can be driven too, if it
-has the same API and tables; it is expected to be safe.`
+has the same API and tables; it is expected to be safe.` + rateHelp
 }
 
 // Run does one run and reports it.
@@ -54,7 +57,10 @@ func (c *runCmd) Run(a *app) error {
 	}
 	result := newResult(a, c.Seed)
 	result.ExpectBroken = c.ExpectBroken
-	cfg := c.config(target, result.Seed)
+	cfg, err := c.config(target, result.Seed)
+	if err != nil {
+		return err
+	}
 	cfg.Meter = runner.LocalMeter(a.ctx, target)
 	if db, source, err := c.openDatabase(a, target); err != nil {
 		return err
@@ -70,6 +76,7 @@ func (c *runCmd) Run(a *app) error {
 		return err
 	}
 	defer out.removeIfEmpty()
+	c.setReport(result, &out)
 	if err := c.measure(a, cfg, result); err != nil {
 		return err
 	}
@@ -94,6 +101,9 @@ func (c *runCmd) validate() error {
 	if err := checkLoad(c.Users, c.Stock, c.Duration, c.Warmup); err != nil {
 		return err
 	}
+	if err := c.checkReport(); err != nil {
+		return err
+	}
 	switch {
 	case c.Products < 1:
 		return usagef("--products %d: at least 1 is needed", c.Products)
@@ -104,13 +114,17 @@ func (c *runCmd) validate() error {
 	case c.NoAudit && c.DatabaseURL != "":
 		return usagef("--no-audit and --database-url exclude each other")
 	}
-	if err := runner.Validate(c.config(runner.Target{URL: c.Target}, 0)); err != nil {
+	cfg, err := c.config(runner.Target{URL: c.Target}, 0)
+	if err != nil {
+		return err
+	}
+	if err := runner.Validate(cfg); err != nil {
 		return usagef("%w", err)
 	}
 	return nil
 }
 
-func (c *runCmd) config(target runner.Target, seed uint64) runner.Config {
+func (c *runCmd) config(target runner.Target, seed uint64) (runner.Config, error) {
 	cfg := runner.Config{
 		Target: target, ProductIDs: c.Product, Workload: attack.Workload(c.Workload), Users: c.Users, Stock: flashSaleStock,
 		Products: c.Products, Skew: c.Skew, Seed: seed, Duration: c.Duration, Warmup: c.Warmup,
@@ -124,7 +138,8 @@ func (c *runCmd) config(target runner.Target, seed uint64) runner.Config {
 	if len(cfg.ProductIDs) == 0 {
 		cfg.ProductIDs = []int64{1}
 	}
-	return cfg
+	err := c.apply(&cfg)
+	return cfg, err
 }
 
 // openDatabase connects, unless there is nothing to audit.

@@ -21,6 +21,21 @@ func startServices(a *app, opt backing.Options) (*backing.Services, error) {
 	return services, nil
 }
 
+// onFreshDatabase finds or starts services, makes an empty database, calls do with both, and cleans up, whatever happens.
+func onFreshDatabase(a *app, opt backing.Options, do func(services *backing.Services, url string) error) (err error) {
+	services, err := startServices(a, opt)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, services.Close()) }()
+	url, drop, err := backing.NewDatabase(a.ctx, services.Postgres.URL)
+	if err != nil {
+		return interruptedOr(a.ctx, err)
+	}
+	defer func() { err = errors.Join(err, drop(context.WithoutCancel(a.ctx))) }()
+	return do(services, url)
+}
+
 // findDatabase returns the URL of the database of a stage that runs already, and how it was found.
 func findDatabase(a *app, flag string) (url, source string, err error) {
 	if flag != "" {

@@ -6,19 +6,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"syscall"
 
 	"example.com/flashsale/harness/stage"
 	"example.com/flashsale/loadtest/attack"
+	"example.com/flashsale/loadtest/ceiling"
 	"example.com/flashsale/loadtest/runner"
 )
 
-// exitUsage is what a stage exits with when its configuration is wrong.
-const exitUsage = 2
-
 // drive starts a stage, runs the workloads of a session against it and stops it.
-func (c *comparison) drive(s session, binary string) (err error) {
-	process, err := c.start(s, binary)
+func (c *comparison) drive(s session) (err error) {
+	process, err := c.launcher.start(s.stage, s.guard)
 	if err != nil {
 		return err
 	}
@@ -35,10 +32,37 @@ func (c *comparison) drive(s session, binary string) (err error) {
 			c.line.skip() // the session before was the same: none is this stage's own guard
 			continue
 		}
-		if err := c.runOne(target, process, workload); err != nil {
-			return err
+		run := c.runOne
+		if c.gauge != nil && workload == attack.Sustained {
+			run = c.runBetweenCeilings
+		}
+		if err := run(target, process, workload); err != nil {
+			return fmt.Errorf("%s, guard %s, %s: %w", target.Health.Stage, target.Health.Guard, workload, err)
 		}
 	}
+	return nil
+}
+
+// runBetweenCeilings measures the ceilings that judge a run before it and, the other way round, after it.
+func (c *comparison) runBetweenCeilings(target runner.Target, process *stage.Process, workload attack.Workload) error {
+	who := target.Health
+	kinds := ceiling.Kinds(who.Guard)
+	slices.Reverse(kinds) // the database's first: HTTP's gives it time to rest before the run
+	c.line.next(fmt.Sprintf("%s, guard %s, ceilings before", who.Stage, who.Guard))
+	before, err := c.gauge.measure(who.Stage, kinds)
+	if err != nil {
+		return err
+	}
+	if err := c.runOne(target, process, workload); err != nil {
+		return err
+	}
+	slices.Reverse(kinds)
+	c.line.next(fmt.Sprintf("%s, guard %s, ceilings after", who.Stage, who.Guard))
+	after, err := c.gauge.measure(who.Stage, kinds)
+	if err != nil {
+		return err
+	}
+	ceiling.Judge(&c.result.Runs[len(c.result.Runs)-1], before, after)
 	return nil
 }
 
@@ -49,16 +73,17 @@ func (c *comparison) runOne(target runner.Target, process *stage.Process, worklo
 		Duration: c.Duration, Warmup: c.Warmup, Meter: process.Measure, Progress: c.line.update,
 	}
 	if workload == attack.Sustained {
-		cfg.Stock = sustainedStock
+		cfg.Stock, cfg.Products, cfg.Skew = sustainedStock, c.Products, c.Skew
 	}
 	if !target.Auditable() {
-		cfg.DB, cfg.ProductIDs = nil, []int64{1}
+		cfg.DB, cfg.ProductIDs = nil, productIDs(max(cfg.Products, 1))
 		c.note(noopNote)
 	}
 	run, err := runner.Run(c.app.ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("%s, guard %s, %s: %w", target.Health.Stage, target.Health.Guard, workload, err)
+		return err
 	}
+	run.Settings.StageEnv = c.stageEnv
 	c.result.Runs = append(c.result.Runs, run)
 	return nil
 }
@@ -70,48 +95,16 @@ func (c *comparison) note(text string) {
 	}
 }
 
-// start starts the stage of a session on a free port and waits until it is ready.
-func (c *comparison) start(s session, binary string) (*stage.Process, error) {
-	env := []string{
-		fmt.Sprintf("DB_CONNS=%d", c.DBConns), "USER_LATENCY=" + c.UserLatency.String(),
-		"LOG_LEVEL=warn", // what a stage writes costs time that the next one would not spend
-	}
-	if s.guard != "" {
-		env = append(env, "GUARD="+s.guard)
-	}
-	spec := stage.Spec{Name: s.stage, Binary: binary, Env: env, DatabaseURL: c.url, RedisURL: c.services.Redis.URL}
-	process, err := c.launch(spec)
-	if err != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
-		process, err = c.launch(spec) // somebody took the port meanwhile: the next one is another
-	}
-	return process, err
-}
-
-// launch is stage.Start, with an error that tells a configuration that the stage refuses from a stage that fails.
-func (c *comparison) launch(spec stage.Spec) (*stage.Process, error) {
-	process, err := stage.Launch(spec)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(c.app.ctx, stageReadyTimeout)
-	defer cancel()
-	err = process.WaitReady(ctx)
-	if err == nil {
-		return process, nil
-	}
-	process.Kill()
-	log := strings.TrimSpace(process.Log())
-	if process.ExitCode() == exitUsage {
-		return nil, usagef("%s", lastLine(log))
-	}
-	return nil, fmt.Errorf("start %s: %w\n%s", spec.Name, err, log)
-}
-
-func lastLine(s string) string {
-	return s[strings.LastIndexByte(s, '\n')+1:]
-}
-
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line
+}
+
+// productIDs are products that nobody has made, for a stage that sells nothing.
+func productIDs(n int) []int64 {
+	ids := make([]int64, n)
+	for i := range ids {
+		ids[i] = int64(i + 1)
+	}
+	return ids
 }

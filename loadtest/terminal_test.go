@@ -54,6 +54,7 @@ func TestCtrlCInATerminal(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	command := exec.Command(binary, "compare", "--stages", "4", "--stock", "1000000", "--duration", "60s", "--out", out)
 	command.Dir = root
+	command.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "GOCACHE="+goEnv(t, "GOCACHE")) // it must start services of its own
 	terminal, err := pty.Start(command)
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +95,15 @@ func TestCtrlCInATerminal(t *testing.T) {
 	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder of a report without runs is still there: %v", err)
 	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // sessionOf lists the processes of a session, which all children of a program in a terminal belong to.

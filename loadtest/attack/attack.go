@@ -1,9 +1,11 @@
 // Package attack drives an order service over HTTP with many users at once and
 // records what each of them learned.
 //
-// The model is a closed loop: a user sends a request, waits for the answer, and
-// decides only then what to do next. So the number of open requests never
-// exceeds the number of users, and a slow service is asked less often.
+// There are two models. In the closed one a user sends a request, waits for the
+// answer, and decides only then what to do next. So the number of open requests
+// never exceeds the number of users, and a slow service is asked less often. In the
+// open one (Config.Schedule) requests are due at given times, whatever became of the
+// earlier ones; see open.go.
 //
 //	Run ── user 1: connection, request buffer, own random numbers, own log
 //	    ├─ user 2: …
@@ -22,6 +24,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"example.com/flashsale/loadtest/schedule"
 )
 
 // Workload names what the users do.
@@ -43,6 +47,7 @@ const (
 	DefaultClientTimeout = 5 * time.Second
 	DefaultProgressEvery = time.Second
 	DefaultQuantity      = 1
+	DefaultLagTolerance  = 10 * time.Millisecond
 )
 
 // Config says what to drive, and how. Target, Users, ProductIDs, Workload and
@@ -60,6 +65,14 @@ type Config struct {
 	Duration      time.Duration // no user begins another request later than this; includes the warm-up
 	Warmup        time.Duration // Sustained only: answers before it count for the audit alone
 	ClientTimeout time.Duration // for one answer (a sixteenth more at most), and for one connection to open; 0 means DefaultClientTimeout
+
+	// Schedule makes it an open model: Users is then the number of connections, and
+	// Duration and Warmup must be those of the schedule. Sustained only. Nil: a
+	// closed loop.
+	Schedule *schedule.Schedule
+	// LagTolerance is how late the generator itself may send before that counts as
+	// late; 0 means DefaultLagTolerance.
+	LagTolerance time.Duration
 
 	// Progress is called every ProgressEvery (0 means DefaultProgressEvery) and once
 	// at the end, always from the same goroutine. It must return soon. It may be nil.
@@ -85,6 +98,7 @@ type Progress struct {
 	Rejected  int64
 	Failed    int64
 	Unknown   int64
+	Dropped   int64   // open model: requests that were due and not sent
 	PerSecond float64 // requests finished per second since the call before
 }
 
@@ -126,6 +140,21 @@ func (c Config) Validate() error {
 		return fmt.Errorf("warm-up %v: it must be shorter than the duration %v", c.Warmup, c.Duration)
 	case c.ClientTimeout < 0:
 		return fmt.Errorf("client time-out %v: it cannot be negative", c.ClientTimeout)
+	case c.LagTolerance < 0:
+		return fmt.Errorf("tolerance %v: it cannot be negative", c.LagTolerance)
+	}
+	return c.validateSchedule()
+}
+
+func (c Config) validateSchedule() error {
+	switch {
+	case c.Schedule == nil:
+		return nil
+	case c.Workload != Sustained:
+		return fmt.Errorf("workload %s has no rate: use %s", c.Workload, Sustained)
+	case c.Schedule.Duration() != c.Duration || c.Schedule.Plan().Warmup != c.Warmup:
+		return fmt.Errorf("a run of %v with a warm-up of %v cannot follow a schedule of %v with one of %v",
+			c.Duration, c.Warmup, c.Schedule.Duration(), c.Schedule.Plan().Warmup)
 	}
 	return nil
 }
@@ -140,6 +169,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ClientTimeout == 0 {
 		c.ClientTimeout = DefaultClientTimeout
+	}
+	if c.LagTolerance == 0 {
+		c.LagTolerance = DefaultLagTolerance
 	}
 	if c.ProgressEvery <= 0 {
 		c.ProgressEvery = DefaultProgressEvery

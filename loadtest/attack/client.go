@@ -14,6 +14,7 @@ type client struct {
 	answers  answerReader
 	products []int64
 	start    time.Time // of the run; set before the first send
+	rests    bool      // the connection may rest between two orders so long that the service closes it
 }
 
 // send makes exactly one attempt for rec's key and product, and fills in the rest
@@ -23,6 +24,9 @@ func (c *client) send(ctx context.Context, rec *record) (answer, bool) {
 	now := time.Now()
 	rec.sentAt = now.Sub(c.start)
 	ans := answer{retryAfter: noRetryAfter}
+	if c.rests && c.conn.closedByPeer() {
+		c.conn.close() // nothing was sent on it: another one is opened, as any client would
+	}
 	if err := c.conn.open(ctx); err != nil {
 		if ctx.Err() != nil {
 			return ans, false

@@ -14,3 +14,6 @@ func (c *conn) exchange(p []byte) (int, error) { return c.exchangePortably(p) }
 
 // step is never called here.
 func (*conn) step(uintptr) bool { return true }
+
+// closedByPeer cannot be known here; the next send will tell.
+func (*conn) closedByPeer() bool { return false }

@@ -77,3 +77,21 @@ func retry(call func() (int, error)) (int, error) {
 		}
 	}
 }
+
+// closedByPeer reports whether the service has closed an idle connection, or sent
+// something that nobody asked for. It does not block.
+func (c *conn) closedByPeer() bool {
+	if c.wire == nil || !c.raw.usable() {
+		return false
+	}
+	alive := false
+	err := c.raw.raw.Control(func(fd uintptr) {
+		var first [1]byte
+		_, err := retry(func() (int, error) {
+			n, _, err := syscall.Recvfrom(int(fd), first[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			return n, err
+		})
+		alive = errors.Is(err, syscall.EAGAIN)
+	})
+	return err != nil || !alive
+}

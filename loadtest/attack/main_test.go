@@ -29,7 +29,7 @@ type wireServer struct {
 	serving  sync.WaitGroup
 }
 
-func serveWire(t *testing.T, handle func(s *wireServer, wire net.Conn, n int)) *wireServer {
+func serveWire(t testing.TB, handle func(s *wireServer, wire net.Conn, n int)) *wireServer {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

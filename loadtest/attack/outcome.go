@@ -54,9 +54,18 @@ type Outcome struct {
 	OrderID    int64         // of the receipt; 0 where there is none
 	TotalCents int64         // of the receipt
 	SentAt     time.Duration // since Result.Start
+	Waited     time.Duration // open model: from the moment when it was due to SentAt, in whole microseconds
 	Latency    time.Duration // from SentAt to the answer, or to the moment it was given up
 }
 
 // EndedAt returns when the answer came, or the attempt was given up, since
 // Result.Start.
 func (o Outcome) EndedAt() time.Duration { return o.SentAt + o.Latency }
+
+// Response returns the time that the buyer waited: from the moment when the request
+// was due. In the closed model that is Latency.
+func (o Outcome) Response() time.Duration { return o.Waited + o.Latency }
+
+// DueAt returns when the request should have been sent, since Result.Start. In the
+// closed model that is SentAt.
+func (o Outcome) DueAt() time.Duration { return o.SentAt - o.Waited }

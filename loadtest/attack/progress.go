@@ -39,7 +39,9 @@ func (o *observer) run(done <-chan struct{}) {
 // observe adds the users' counters up.
 func (o *observer) observe() Progress {
 	var sum [classes]int64
+	var dropped int64
 	for i := range o.counters {
+		dropped += o.counters[i].dropped.Load()
 		for class := range sum {
 			sum[class] += o.counters[i].byClass[class].Load()
 		}
@@ -53,6 +55,7 @@ func (o *observer) observe() Progress {
 		Rejected: sum[Rejected],
 		Failed:   sum[Failed],
 		Unknown:  sum[Unknown],
+		Dropped:  dropped,
 	}
 	if span := p.Elapsed - o.lastAt; span > 0 {
 		p.PerSecond = float64(p.Requests()-o.lastRequests) / span.Seconds()

@@ -15,6 +15,7 @@ type record struct {
 	sentAt     time.Duration
 	latency    time.Duration
 	product    uint32 // index into Config.ProductIDs
+	waitedUS   uint32 // open model: from the moment when it was due to sentAt, in microseconds
 	status     uint16
 	code       codeID
 	quantity   uint16
@@ -22,6 +23,14 @@ type record struct {
 }
 
 func (r *record) endedAt() time.Duration { return r.sentAt + r.latency }
+
+// waited is 0 in the closed model, where an order is due when its user sends it.
+func (r *record) waited() time.Duration { return time.Duration(r.waitedUS) * time.Microsecond }
+
+func (r *record) dueAt() time.Duration { return r.sentAt - r.waited() }
+
+// response is the time that a buyer waits: from the moment when the order was due.
+func (r *record) response() time.Duration { return r.waited() + r.latency }
 
 // Chunk sizes of a log in records: the first is small, for there may be a hundred
 // thousand users, and each next one is twice as large up to the last.
@@ -35,6 +44,9 @@ type userLog struct {
 	userID int64
 	chunks [][]record
 	open   []record // the chunk that is being filled; not in chunks
+
+	dropped   []time.Duration // open model: when the orders were due that this user did not send
+	lateDrops []time.Duration // those of them that the generator itself was late for
 }
 
 func newUserLog(userID int64) *userLog {
@@ -143,5 +155,6 @@ func (t *codeTable) text(id codeID) string {
 // must not slow down this one's.
 type counters struct {
 	byClass [classes]atomic.Int64
-	_       [128 - 8*classes]byte
+	dropped atomic.Int64
+	_       [128 - 8*classes - 8]byte
 }

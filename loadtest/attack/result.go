@@ -23,11 +23,14 @@ type Result struct {
 	QPS             float64 // answers per second of it
 	OrdersPerSecond float64 // accepted per second; flash sale: until the last one was accepted
 
-	// Latencies in microseconds, from send to answer. All contains Failed and
-	// Unknown too, at the time they were given up. Never nil.
+	// Latencies in microseconds, from send to answer, in the open model from the
+	// moment when the request was due. All contains Failed and Unknown too, at the
+	// time they were given up. Never nil.
 	Accepted *hdrhistogram.Histogram
 	Rejected *hdrhistogram.Histogram
 	All      *hdrhistogram.Histogram
+
+	Open *Open // what only the open model has; nil in the closed one
 
 	logs     []*userLog
 	products []int64
@@ -83,6 +86,7 @@ func (r *Result) outcome(userID int64, rec *record) Outcome {
 		OrderID:    rec.orderID,
 		TotalCents: rec.totalCents,
 		SentAt:     rec.sentAt,
+		Waited:     rec.waited(),
 		Latency:    rec.latency,
 	}
 }
@@ -99,6 +103,9 @@ func newResult(c *crowd, start time.Time, interrupted bool) *Result {
 	for _, u := range c.users {
 		r.logs = append(r.logs, u.log)
 	}
+	if c.refused != nil {
+		r.logs = append(r.logs, c.refused)
+	}
 	r.Elapsed = lastEnd(r.logs)
 	w := window{to: r.Elapsed, whole: true}
 	if r.Workload == Sustained {
@@ -106,7 +113,15 @@ func newResult(c *crowd, start time.Time, interrupted bool) *Result {
 		w = window{from: min(c.cfg.Warmup, to), to: to}
 	}
 	r.MeasuredFrom, r.MeasuredTo = w.from, w.to
-	r.fill(foldAll(r.logs, w))
+	if c.cfg.Schedule != nil {
+		w = window{from: c.cfg.Warmup, to: c.cfg.Duration, open: true, late: c.cfg.LagTolerance}
+		r.MeasuredFrom, r.MeasuredTo = w.from, w.to
+	}
+	t := foldAll(r.logs, w)
+	r.fill(t)
+	if w.open {
+		r.Open = newOpen(c, t)
+	}
 	return r
 }
 
@@ -121,7 +136,7 @@ func (r *Result) fill(t *tally) {
 	}
 	r.ElapsedSeconds = measured.Seconds()
 	r.QPS = perSecond(t.answered, measured)
-	r.OrdersPerSecond = perSecond(t.byClass[Accepted], selling)
+	r.OrdersPerSecond = perSecond(t.sold, selling)
 }
 
 // perSecond returns n ÷ span, and 0 where there was no time.
@@ -154,6 +169,9 @@ func foldAll(logs []*userLog, w window) *tally {
 		wg.Go(func() {
 			for j := i; j < len(logs); j += workers {
 				logs[j].each(func(rec *record) bool { tallies[i].add(rec, w); return true })
+				if w.open {
+					tallies[i].addOpen(logs[j], w)
+				}
 			}
 		})
 	}

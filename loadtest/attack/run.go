@@ -47,6 +47,8 @@ type crowd struct {
 	counters []counters
 	active   atomic.Int64
 	codes    codeTable
+	refused  *userLog // open model: what found the queue full
+	cpu      float64  // open model: share of all processors that this process used
 }
 
 func newCrowd(cfg Config, to target, dial dialFunc) *crowd {
@@ -61,6 +63,7 @@ func newCrowd(cfg Config, to target, dial dialFunc) *crowd {
 			request:  newRequest(to, first, widest),
 			answers:  answerReader{codes: &c.codes},
 			products: cfg.ProductIDs,
+			rests:    cfg.Schedule != nil,
 		}
 		c.clients = append(c.clients, cl)
 		c.users = append(c.users, &user{
@@ -90,7 +93,11 @@ func (c *crowd) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	start := time.Now()
-	c.drive(ctx, start)
+	if c.cfg.Schedule == nil {
+		c.drive(ctx, start, func(u *user) { u.run(ctx, c.cfg.Duration) })
+	} else if err := c.driveOpen(ctx, start); err != nil {
+		return nil, err
+	}
 	result := newResult(c, start, ctx.Err() != nil)
 	if result.Interrupted {
 		return result, fmt.Errorf("the run was %w after %v", ErrInterrupted, result.Elapsed.Round(time.Millisecond))
@@ -98,9 +105,9 @@ func (c *crowd) run(ctx context.Context) (*Result, error) {
 	return result, nil
 }
 
-// drive runs the users, and beside them the progress and the watch over ctx, and
+// drive lets every user live, and beside them the progress and the watch over ctx, and
 // returns when all of these have ended.
-func (c *crowd) drive(ctx context.Context, start time.Time) {
+func (c *crowd) drive(ctx context.Context, start time.Time, live func(*user)) {
 	var users, others sync.WaitGroup
 	barrier, done := make(chan struct{}), make(chan struct{})
 	c.active.Store(int64(len(c.users)))
@@ -108,7 +115,7 @@ func (c *crowd) drive(ctx context.Context, start time.Time) {
 		c.clients[i].start = start
 		users.Go(func() {
 			<-barrier
-			u.run(ctx, c.cfg.Duration)
+			live(u)
 			c.active.Add(-1)
 		})
 	}

@@ -10,13 +10,16 @@ import (
 //go:embed report.html.tmpl
 var pageText string
 
+//go:embed chart.svg.tmpl
+var chartText string
+
 var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"oneLine": func(s string) string { return strings.ReplaceAll(s, "\n", " ") },
-}).Parse(pageText))
+}).Parse(pageText + chartText))
 
 // HTML writes r to w as one page that needs no other file and no network, for light and dark screens and for paper.
 func HTML(w io.Writer, r *Result) error {
-	grids := workloadGrids(r)
+	grids := tables(r)
 	for _, g := range []grid{answersGrid(r), auditGrid(r)} {
 		if len(g.Rows) > 0 {
 			grids = append(grids, g)
@@ -25,8 +28,9 @@ func HTML(w io.Writer, r *Result) error {
 	return page.Execute(w, struct {
 		Judgement Judgement
 		Caveats   []string
+		Groups    []chartGroup
 		Grids     []grid
 		Facts     []term
 		Glossary  []term
-	}{Judge(r), caveats(r), grids, facts(r), glossary})
+	}{Judge(r), caveats(r), chartGroups(r), grids, facts(r), terms(r)})
 }

@@ -34,7 +34,7 @@ const (
 // Judgement says whether a result is what theory expects.
 type Judgement struct {
 	OK        bool
-	ExitCode  int      // ExitOK, ExitFailed when it is not complete, or ExitUnexpected
+	ExitCode  int      // ExitOK, ExitFailed when it is not complete, ExitUnexpected, ExitVoid or ExitThreshold
 	Headline  string   // one sentence
 	Sentences []string // what supports it: first what went wrong, then what was expected to
 }
@@ -42,21 +42,32 @@ type Judgement struct {
 // Judge compares every run with what theory says of its guard. It trusts only the audits: a run without one counts
 // as neither good nor bad, and a target of which theory says nothing must be safe.
 func Judge(r *Result) Judgement {
+	if len(r.Runs) == 0 && r.Ceilings.Any() {
+		return Judgement{OK: true, Headline: "The ceilings of this machine. No stage was judged, and nothing was audited."}
+	}
 	if len(r.Runs) == 0 {
 		return Judgement{ExitCode: ExitFailed, Headline: "Nothing was measured."}
 	}
-	unexpected := unexpectedRuns(r)
-	j := Judgement{OK: len(unexpected) == 0 && !r.Incomplete, ExitCode: ExitOK, Headline: headline(r, len(unexpected))}
+	unexpected, void, missed := unexpectedRuns(r), len(voidRuns(r)) > 0, missedThresholds(r)
+	j := Judgement{OK: len(unexpected) == 0 && !void && len(missed) == 0 && !r.Incomplete, ExitCode: ExitOK, Headline: headline(r, len(unexpected))}
 	switch {
 	case r.Incomplete:
 		j.ExitCode = ExitFailed
-	case !j.OK:
+	case len(unexpected) > 0: // what was sold is true even where the speed is not
 		j.ExitCode = ExitUnexpected
+	case void:
+		j.ExitCode = ExitVoid
+	case len(missed) > 0:
+		j.ExitCode = ExitThreshold
 	}
+	j.Sentences = append(describeVoid(r), missed...)
 	for _, i := range unexpected {
 		j.Sentences = append(j.Sentences, describeFailure(&r.Runs[i]))
 	}
 	j.Sentences = append(j.Sentences, describeExpected(r)...)
+	if len(r.Thresholds) > 0 && len(missed) == 0 {
+		j.Sentences = append(j.Sentences, "Thresholds met: "+printable(list(r.Thresholds, "and"))+".")
+	}
 	return j
 }
 
@@ -130,6 +141,10 @@ func headline(r *Result, unexpected int) string {
 		return what + ": not as expected."
 	case unexpected > 0:
 		return fmt.Sprintf("%s: %d not as expected.", what, unexpected)
+	case len(voidRuns(r)) > 0:
+		return what + ": void. The generator could not keep the schedule."
+	case len(missedThresholds(r)) > 0:
+		return what + ": a threshold was missed."
 	case audited == 0:
 		return what + ": measured, but not audited. This says nothing about overselling."
 	case len(r.Runs) == 1:

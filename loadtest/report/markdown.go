@@ -17,7 +17,7 @@ func Markdown(w io.Writer, r *Result) error {
 	for _, s := range append(j.Sentences, caveats(r)...) {
 		fmt.Fprintf(&b, "%s\n\n", escape(s))
 	}
-	for _, g := range workloadGrids(r) {
+	for _, g := range tables(r) {
 		markdownGrid(&b, g)
 	}
 	markdownGrid(&b, answersGrid(r))
@@ -27,7 +27,7 @@ func Markdown(w io.Writer, r *Result) error {
 		fmt.Fprintf(&b, "- %s: %s\n", f.Word, escape(f.Meaning))
 	}
 	b.WriteString("\n## How to read this\n\n")
-	for _, t := range glossary {
+	for _, t := range terms(r) {
 		fmt.Fprintf(&b, "- **%s**: %s\n", t.Word, t.Meaning)
 	}
 	_, err := io.WriteString(w, b.String())

@@ -25,7 +25,7 @@ func TestGoldenFiles(t *testing.T) {
 		"colour.txt":   func(w io.Writer, r *Result) error { return Terminal(w, r, true) },
 	}
 	for name, form := range forms {
-		for prefix, result := range map[string]*Result{"": fixture(), "evil-": evilFixture()} {
+		for prefix, result := range map[string]*Result{"": fixture(), "evil-": evilFixture(), "ceilings-": ceilingsFixture()} {
 			t.Run(prefix+name, func(t *testing.T) {
 				var got bytes.Buffer
 				if err := form(&got, result); err != nil {
@@ -111,7 +111,7 @@ func TestSimulatedLatencyIsLabelled(t *testing.T) {
 
 func TestRoundTrip(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "folder")
-	for name, want := range map[string]*Result{"full": fixture(), "evil": evilFixture()} {
+	for name, want := range map[string]*Result{"full": fixture(), "evil": evilFixture(), "ceilings": ceilingsFixture()} {
 		if err := Write(dir, want); err != nil {
 			t.Fatal(err)
 		}
@@ -155,8 +155,26 @@ func TestReadRefusesOtherSchema(t *testing.T) {
 
 // added are the keys beyond those that the format promises.
 var added = []string{
-	"expect_broken", "incomplete", "notes", "runs.target", "runs.settings.products", "runs.settings.skew", "runs.unknown_by_code",
+	"expect_broken", "incomplete", "notes", "thresholds", "runs.target", "runs.settings.products", "runs.settings.skew", "runs.unknown_by_code",
 	"runs.resources.context_switches_per_order",
+	"ceilings.http_noop_per_second.connections", "ceilings.hot_row_single_per_second.connections",
+	"ceilings.hot_row_transaction_per_second.connections", "ceilings.hot_row_batch_per_second.connections",
+	"runs.ceiling.before_per_second", "runs.ceiling.after_per_second", "runs.ceilings", "runs.ceilings.name",
+	"runs.ceilings.before_per_second", "runs.ceilings.after_per_second",
+	"runs.ceilings.ratio", "runs.ceilings.ratio_min", "runs.ceilings.ratio_max", "runs.settings.stage_env",
+	"capacities", "capacities.target", "capacities.stage", "capacities.guard", "capacities.objective", "capacities.rate_per_second",
+	"capacities.missed_per_second", "capacities.limited", "capacities.supported_daily_users", "capacities.requests_per_user", "capacities.peak_factor",
+	"capacities.formula", "capacities.probes", "capacities.probes.phase", "capacities.probes.rate_per_second", "capacities.probes.seconds",
+	"capacities.probes.verdict", "capacities.probes.why", "capacities.probes.orders_per_second", "capacities.probes.p50_ms", "capacities.probes.p99_ms",
+	"capacities.probes.failed_share",
+	"runs.dropped", "runs.void_reason", "runs.settings.peak_per_second", "runs.settings.profile", "runs.settings.arrivals",
+	"runs.generator", "runs.generator.lag_p50_ms", "runs.generator.lag_p99_9_ms", "runs.generator.lag_max_ms", "runs.generator.lag_tolerance_ms",
+	"runs.generator.late", "runs.generator.late_share", "runs.generator.cpu_share", "runs.generator.queued",
+	"runs.latency_percentiles", "runs.latency_percentiles.percentile", "runs.latency_percentiles.ms",
+	"runs.series", "runs.series.t_seconds", "runs.series.seconds", "runs.series.accepted", "runs.series.replayed", "runs.series.rejected",
+	"runs.series.failed", "runs.series.unknown", "runs.series.dropped", "runs.series.p50_ms", "runs.series.p99_ms", "runs.series.max_ms",
+	"runs.series.in_flight", "runs.series.cpu_cores", "runs.series.pss_bytes", "runs.series.os_threads", "runs.series.goroutines",
+	"runs.series.context_switches_per_second", "runs.series.db_connections", "runs.series.db_lock_waits", "runs.series.stock_left",
 }
 
 func TestKeysAreThoseOfTheFormat(t *testing.T) {
@@ -171,8 +189,10 @@ func TestKeysAreThoseOfTheFormat(t *testing.T) {
 	r := fixture()
 	sample := &Sample{}
 	r.Ceilings = Ceilings{sample, sample, sample, sample}
-	r.Runs[0].ServiceTime = &Latency{}
-	r.Runs[0].Ceiling = &CeilingRatio{}
+	r.Capacities = []Capacity{{Probes: []Probe{{}}}}
+	r.Runs[0].ServiceTime, r.Runs[0].Generator = &Latency{}, &Generator{}
+	r.Runs[0].Ceiling, r.Runs[0].Ceilings = &CeilingRatio{}, []CeilingRatio{{}}
+	r.Runs[0].LatencyPercentiles, r.Runs[0].Series = []Percentile{{}}, []Point{{}}
 	r.Runs = r.Runs[:1]
 	var written bytes.Buffer
 	if err := JSON(&written, r); err != nil {
@@ -220,7 +240,7 @@ func TestUnknownIsNull(t *testing.T) {
 	if err := json.Unmarshal(text, &run); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"stage", "guard", "expected", "audit", "ceiling", "service_time_ms", "supported_daily_users"} {
+	for _, key := range []string{"stage", "guard", "expected", "audit", "ceiling", "ceilings", "service_time_ms", "supported_daily_users"} {
 		if v, ok := run[key]; !ok || v != nil {
 			t.Errorf("%s is %v", key, v)
 		}

@@ -39,10 +39,14 @@ type Result struct {
 	Machine      Machine   `json:"machine"`
 	Backing      Backing   `json:"backing"`
 	Ceilings     Ceilings  `json:"ceilings"`
-	ExpectBroken bool      `json:"expect_broken"` // a broken guard that passes counts as a failure
-	Incomplete   bool      `json:"incomplete"`    // it failed or was interrupted before all runs were done
-	Notes        []string  `json:"notes"`         // what a reader must know, such as "interrupted"; never null
-	Runs         []Run     `json:"runs"`          // in the order in which they ran; never null
+	ExpectBroken bool      `json:"expect_broken"`    // a broken guard that passes counts as a failure
+	Incomplete   bool      `json:"incomplete"`       // it failed or was interrupted before all runs were done
+	Notes        []string  `json:"notes"`            // what a reader must know, such as "interrupted"; never null
+	Thresholds   []string  `json:"thresholds"`       // what each run had to meet; nil: nothing
+	Runs         []Run     `json:"runs"`             // in the order in which they ran; never null
+	Faults       []Fault   `json:"faults,omitempty"` // of the chaos command
+
+	Capacities []Capacity `json:"capacities"` // nil: nothing was searched for
 }
 
 // Machine is where the load generator ran. For stages that it started itself, they ran there too.
@@ -87,10 +91,11 @@ type Ceilings struct {
 
 // Sample summarises repeated measurements of one value.
 type Sample struct {
-	Median  float64 `json:"median"`
-	Min     float64 `json:"min"`
-	Max     float64 `json:"max"`
-	Samples int     `json:"samples"`
+	Median      float64 `json:"median"`
+	Min         float64 `json:"min"`
+	Max         float64 `json:"max"`
+	Samples     int     `json:"samples"`
+	Connections *int    `json:"connections"` // of the database: as many as were fastest; nil where none is measured
 }
 
 // Run is one workload against one stage with one guard.
@@ -116,17 +121,31 @@ type Run struct {
 	Latency             Latency          `json:"latency_ms"`
 	RejectedLatency     Latency          `json:"rejected_latency_ms"`
 	AllLatency          Latency          `json:"all_latency_ms"`
-	ServiceTime         *Latency         `json:"service_time_ms"`
+	ServiceTime         *Latency         `json:"service_time_ms"` // open model only, as the next three
+	Dropped             *int64           `json:"dropped"`         // due in the measured window, but not sent in time; not among Requests
+	VoidReason          Text             `json:"void_reason"`     // why the figures say nothing about the service; empty: they do
+	Generator           *Generator       `json:"generator"`
 	SupportedDailyUsers *int64           `json:"supported_daily_users"`
-	Ceiling             *CeilingRatio    `json:"ceiling"`
+	Ceiling             *CeilingRatio    `json:"ceiling"`  // the lowest of those that bound it
+	Ceilings            []CeilingRatio   `json:"ceilings"` // all that were measured for it; nil: none
 	Resources           Resources        `json:"resources"`
 	Audit               *audit.Report    `json:"audit"`
+
+	LatencyPercentiles []Percentile `json:"latency_percentiles"` // of accepted orders, as far as their number carries
+	Series             []Point      `json:"series"`              // nil: not known
+
+	// LatenciesUS are the latencies of accepted orders in microseconds, sorted, for each point of Series. They are
+	// there only in the process that measured them, for the histogram log.
+	LatenciesUS [][]uint32 `json:"-"`
 }
 
 // Settings are the workload's and, from /health, the stage's. The stage's are nil for a target that is no stage.
 type Settings struct {
 	Users           int      `json:"users"`
-	RatePerSecond   *float64 `json:"rate_per_second"`
+	RatePerSecond   *float64 `json:"rate_per_second"` // open model only, as the next three
+	PeakPerSecond   *float64 `json:"peak_per_second"` // nil for a constant rate
+	Profile         Text     `json:"profile"`
+	Arrivals        Text     `json:"arrivals"`
 	Stock           *int64   `json:"stock"` // nil when the run did not make the product itself
 	Products        int      `json:"products"`
 	Skew            float64  `json:"skew"`
@@ -137,6 +156,9 @@ type Settings struct {
 	Workers         *int     `json:"workers"`
 	DBConns         *int     `json:"db_conns"`
 	QueueCap        *int     `json:"queue_cap"`
+
+	// StageEnv are settings that the stage got through its environment, beyond those above.
+	StageEnv map[string]string `json:"stage_env"`
 }
 
 // Latency summarises a histogram in milliseconds. A value that the count cannot carry is nil: a high percentile needs
@@ -151,12 +173,15 @@ type Latency struct {
 	Max   *float64 `json:"max"`
 }
 
-// CeilingRatio says how far a run is from the ceiling that bounds it.
+// CeilingRatio says how near a run came to a ceiling that was measured before and after it: orders per second ÷ the mean
+// of both. RatioMin and RatioMax are those to the higher and to the lower of the two.
 type CeilingRatio struct {
-	Name     string  `json:"name"`
-	Ratio    float64 `json:"ratio"`
-	RatioMin float64 `json:"ratio_min"`
-	RatioMax float64 `json:"ratio_max"`
+	Name            string  `json:"name"` // as in Ceilings
+	BeforePerSecond float64 `json:"before_per_second"`
+	AfterPerSecond  float64 `json:"after_per_second"`
+	Ratio           float64 `json:"ratio"`
+	RatioMin        float64 `json:"ratio_min"`
+	RatioMax        float64 `json:"ratio_max"`
 }
 
 // Resources are what the stage's whole process tree used during the run. Nil where it could not be measured.

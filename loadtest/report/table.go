@@ -50,14 +50,14 @@ var columns = []column{
 // workloadGrids returns one table per workload, repeats of one stage and guard beside each other.
 func workloadGrids(r *Result) []grid {
 	var out []grid
-	for _, workload := range distinct(r.Runs, func(run *Run) string { return run.Workload }) {
+	for _, title := range distinct(r.Runs, (*Run).title) {
 		var runs []*Run
 		for i := range r.Runs {
-			if r.Runs[i].Workload == workload {
+			if r.Runs[i].title() == title {
 				runs = append(runs, &r.Runs[i])
 			}
 		}
-		g := grid{Title: workloadTitle(workload), Settings: describeSettings(runs), Columns: columns}
+		g := grid{Title: title, Settings: describeSettings(runs), Columns: columns}
 		for _, run := range together(runs) {
 			g.Rows = append(g.Rows, row(run))
 		}
@@ -156,12 +156,14 @@ func describeSettings(runs []*Run) string {
 		before string
 		value  func(*Run) string
 	}{
-		{"", func(run *Run) string { return count(run.Settings.Users, "user") }},
+		{"", buyersText},
 		{"", stockText},
 		{"", productsText},
+		{"", scheduleText},
 		{"", durationText},
 		{"", latencyText},
 		{"database connections: at most ", connectionsText},
+		{"stage settings: ", stageEnvText},
 	}
 	var out []string
 	for _, part := range parts {

@@ -13,7 +13,7 @@ import (
 // is red. A line has at most 160 characters unless names are long.
 func Terminal(w io.Writer, r *Result, color bool) error {
 	var b strings.Builder
-	for _, g := range workloadGrids(r) {
+	for _, g := range tables(r) {
 		fmt.Fprintf(&b, "%s\n%s\n%s\n\n", g.Title, g.Settings, renderGrid(g, color))
 	}
 	for _, note := range caveats(r) {

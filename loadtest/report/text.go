@@ -43,6 +43,9 @@ func caveats(r *Result) []string {
 			out = append(out, "Postgres runs with synchronous_commit off: these figures are not those of a durable database.")
 		}
 	}
+	out = append(out, ceilingCaveats(r)...)
+	out = append(out, openCaveats(r)...)
+	out = append(out, capacityCaveats(r)...)
 	for i := range r.Runs {
 		run := &r.Runs[i]
 		if run.Workload == FlashSale && run.Audit != nil && run.Audit.Left > 0 && run.ElapsedSeconds >= run.Settings.DurationSeconds {

@@ -17,6 +17,11 @@ func describe(cfg Config, result *attack.Result) report.Run {
 		Latency:         report.Latency(attack.Summarize(result.Accepted)),
 		RejectedLatency: report.Latency(attack.Summarize(result.Rejected)),
 		AllLatency:      report.Latency(attack.Summarize(result.All)),
+
+		LatencyPercentiles: percentiles(result.Accepted),
+	}
+	if result.Open != nil {
+		describeOpen(&run, result.Open)
 	}
 	if h := cfg.Target.Health; h != nil {
 		run.Stage, run.Guard, run.Expected = report.Text(h.Stage), report.Text(h.Guard), report.Text(h.Expected)

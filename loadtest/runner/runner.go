@@ -14,6 +14,7 @@ import (
 	"example.com/flashsale/loadtest/attack"
 	"example.com/flashsale/loadtest/database"
 	"example.com/flashsale/loadtest/report"
+	"example.com/flashsale/loadtest/schedule"
 )
 
 // priceCents is the price of the products that a run makes.
@@ -30,9 +31,11 @@ type Config struct {
 	Products   int   // how many it makes; 0 means 1
 	Skew       float64
 	Seed       uint64
-	Duration   time.Duration // of the measured part
-	Warmup     time.Duration // before it; sustained only
-	Meter      Meter         // of the stage's processes; nil: what the target's /metrics tell
+	Duration   time.Duration      // of the measured part
+	Schedule   *schedule.Schedule // of that duration and warm-up: the open model, sustained only; nil: a closed loop
+	Tolerance  time.Duration      // how late the generator may send; 0: attack.DefaultLagTolerance
+	Warmup     time.Duration      // before it; sustained only
+	Meter      Meter              // of the stage's processes; nil: what the target's /metrics tell
 	Progress   func(attack.Progress)
 }
 
@@ -44,14 +47,15 @@ func Run(ctx context.Context, cfg Config) (report.Run, error) {
 	if err != nil {
 		return report.Run{}, err
 	}
-	meters := startMeters(ctx, cfg)
+	meters, sampler := startMeters(ctx, cfg), startSampler(ctx, cfg)
 	result, err := attack.Run(ctx, attackConfig(cfg))
-	resources := meters.stop(ctx)
+	seen, resources := sampler.stop(), meters.stop(ctx)
 	if err != nil {
 		return report.Run{}, fmt.Errorf("drive %s: %w", cfg.Target.URL, err)
 	}
 	run := describe(cfg, result)
 	run.Resources = perOrder(resources, result)
+	addSeries(&run, result, seen)
 	if cfg.DB == nil {
 		return run, nil
 	}
@@ -89,6 +93,7 @@ func attackConfig(cfg Config) attack.Config {
 	return attack.Config{
 		Target: cfg.Target.URL, Workload: cfg.Workload, Users: cfg.Users, ProductIDs: cfg.ProductIDs,
 		Skew: cfg.Skew, Seed: cfg.Seed, Duration: cfg.warmup() + cfg.Duration, Warmup: cfg.warmup(),
+		Schedule: cfg.Schedule, LagTolerance: cfg.Tolerance,
 		Progress: cfg.Progress, ProgressEvery: 250 * time.Millisecond,
 	}
 }

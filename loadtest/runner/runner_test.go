@@ -122,6 +122,13 @@ func TestRunWithoutDatabase(t *testing.T) {
 	if run.Accepted == 0 || run.Requests != run.Accepted || run.OrdersPerSecond <= 0 || run.Latency.P50 == nil {
 		t.Errorf("figures %+v", run)
 	}
+	var counted int64
+	for _, p := range run.Series {
+		counted += p.Accepted
+	}
+	if len(run.Series) != 1 || counted < run.Accepted || run.Series[0].CPUCores == nil || run.Series[0].StockLeft != nil || len(run.LatenciesUS[0]) != int(counted) {
+		t.Errorf("series %+v", run.Series)
+	}
 	r := run.Resources
 	if r.PSSBytesMax != nil || r.DBConnectionsMax != nil || *r.GoroutinesMax != 12 || *r.ContextSwitchesInvoluntary != 0 {
 		t.Errorf("resources %+v", r)

@@ -1,0 +1,230 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Threshold is what a run must meet, as in "p99<50ms".
+type Threshold struct {
+	Text   string // as it was given
+	Metric string
+	Op     string  // <, <=, >, >=
+	Limit  float64 // milliseconds, percent, or per second
+}
+
+// unit is what a limit is given in.
+type unit uint8
+
+const (
+	duration  unit = iota // as in 50ms
+	share                 // as in 0.1%
+	perSecond             // as in 1000
+)
+
+// metric is something that a threshold may limit. of returns the value of a run, or false where it is not known.
+type metric struct {
+	name string
+	unit unit
+	of   func(*Run) (float64, bool)
+}
+
+var metrics = []metric{
+	{"p50", duration, latencyOf(func(l *Latency) *float64 { return l.P50 })},
+	{"p90", duration, latencyOf(func(l *Latency) *float64 { return l.P90 })},
+	{"p99", duration, latencyOf(func(l *Latency) *float64 { return l.P99 })},
+	{"p99.9", duration, latencyOf(func(l *Latency) *float64 { return l.P999 })},
+	{"mean", duration, latencyOf(func(l *Latency) *float64 { return l.Mean })},
+	{"max", duration, latencyOf(func(l *Latency) *float64 { return l.Max })},
+	{"accepted", share, shareOf(func(run *Run) int64 { return run.Accepted })},
+	{"replayed", share, shareOf(func(run *Run) int64 { return run.Replayed })},
+	{"rejected", share, shareOf(func(run *Run) int64 { return run.Rejected })},
+	{"failed", share, shareOf(func(run *Run) int64 { return run.Failed })},
+	{"unknown", share, shareOf(func(run *Run) int64 { return run.Unknown })},
+	{"dropped", share, droppedShare},
+	{"orders_per_second", perSecond, func(run *Run) (float64, bool) { return run.OrdersPerSecond, true }},
+	{"qps", perSecond, func(run *Run) (float64, bool) { return run.QPS, true }},
+}
+
+func latencyOf(figure func(*Latency) *float64) func(*Run) (float64, bool) {
+	return func(run *Run) (float64, bool) {
+		if v := figure(&run.Latency); v != nil {
+			return *v, true
+		}
+		return 0, false
+	}
+}
+
+func shareOf(n func(*Run) int64) func(*Run) (float64, bool) {
+	return func(run *Run) (float64, bool) {
+		if run.Requests == 0 {
+			return 0, false
+		}
+		return 100 * float64(n(run)) / float64(run.Requests), true
+	}
+}
+
+// droppedShare is that of all orders that were due.
+func droppedShare(run *Run) (float64, bool) {
+	if run.Dropped == nil || run.Requests+*run.Dropped == 0 {
+		return 0, false
+	}
+	return 100 * float64(*run.Dropped) / float64(run.Requests+*run.Dropped), true
+}
+
+// ParseThreshold reads a threshold such as "p99<50ms", "failed<0.1%" or "orders_per_second>1000". The error says in one
+// sentence what is wrong and what there is.
+func ParseThreshold(text string) (Threshold, error) {
+	t := Threshold{Text: strings.ReplaceAll(text, " ", "")}
+	at := strings.IndexAny(t.Text, "<>")
+	if at < 0 {
+		return t, fmt.Errorf("threshold %q has no < or >: write it as in p99<50ms", text)
+	}
+	t.Metric, t.Op = t.Text[:at], t.Text[at:at+1]
+	limit := t.Text[at+1:]
+	if rest, ok := strings.CutPrefix(limit, "="); ok {
+		t.Op, limit = t.Op+"=", rest
+	}
+	m, err := metricOf(t.Metric)
+	if err != nil {
+		return t, fmt.Errorf("threshold %q: %w", text, err)
+	}
+	if t.Limit, err = m.unit.parse(limit); err != nil {
+		return t, fmt.Errorf("threshold %q: %q is no limit of %s: %w", text, limit, t.Metric, err)
+	}
+	return t, nil
+}
+
+func metricOf(name string) (metric, error) {
+	i := slices.IndexFunc(metrics, func(m metric) bool { return m.name == name })
+	if i >= 0 {
+		return metrics[i], nil
+	}
+	var names []string
+	for _, m := range metrics {
+		names = append(names, m.name)
+	}
+	return metric{}, fmt.Errorf("there is no %q: use %s", name, list(names, "or"))
+}
+
+// parse reads a limit. It must not be negative.
+func (u unit) parse(text string) (float64, error) {
+	var value float64
+	var err error
+	hint := "write a number, as in 1000"
+	switch u {
+	case duration:
+		hint = "write a duration with its unit, as in 50ms"
+		var d time.Duration
+		d, err = time.ParseDuration(text)
+		value = float64(d) / float64(time.Millisecond)
+		if text == "0" {
+			err = fmt.Errorf("no unit")
+		}
+	case share:
+		hint = "write a percentage, as in 0.1%"
+		number, ok := strings.CutSuffix(text, "%")
+		if value, err = strconv.ParseFloat(number, 64); !ok || value > 100 {
+			err = fmt.Errorf("no percentage")
+		}
+	case perSecond:
+		value, err = strconv.ParseFloat(text, 64)
+	}
+	if err != nil || !(value >= 0) || value > 1e15 { // NaN is not >= 0
+		return 0, fmt.Errorf("%s", hint)
+	}
+	return value, nil
+}
+
+// text writes a value of this unit.
+func (u unit) text(v float64) string {
+	switch u {
+	case duration:
+		return millis(&v) + " ms"
+	case share:
+		return strconv.FormatFloat(v, 'g', 3, 64) + "%"
+	default:
+		return rate(v) + " per second"
+	}
+}
+
+// met says whether v meets the threshold.
+func (t Threshold) met(v float64) bool {
+	switch t.Op {
+	case "<":
+		return v < t.Limit
+	case "<=":
+		return v <= t.Limit
+	case ">":
+		return v > t.Limit
+	default:
+		return v >= t.Limit
+	}
+}
+
+// missed returns in one sentence how a run misses the threshold, or "". What is not known is missed: too few orders for a
+// p99 are no proof of a good one.
+func (t Threshold) missed(run *Run) string {
+	m, err := metricOf(t.Metric)
+	if err != nil {
+		return err.Error()
+	}
+	v, known := m.of(run)
+	switch {
+	case !known:
+		return fmt.Sprintf("%s is not known, so %s is missed; a longer run would tell", t.Metric, t.Text)
+	case !t.met(v):
+		return fmt.Sprintf("%s is %s, so %s is missed", t.Metric, m.unit.text(v), t.Text)
+	}
+	return ""
+}
+
+// thresholds reads those of a result. One that cannot be read limits nothing that there is, and so is missed.
+func (r *Result) thresholds() []Threshold {
+	var out []Threshold
+	for _, text := range r.Thresholds {
+		t, _ := ParseThreshold(text)
+		out = append(out, t)
+	}
+	return out
+}
+
+// judgedByThresholds says whether thresholds apply to a run: not to a guard that is broken, whose rate is not that of a
+// working shop; and to a flash sale only where nothing was sustained, for it is short and has few orders.
+func (r *Result) judgedByThresholds(run *Run) bool {
+	return !run.broken() && (run.Workload != FlashSale || !hasWorkload(r, Sustained))
+}
+
+// missedBy returns how a run misses the thresholds of its result.
+func (r *Result) missedBy(run *Run) []string {
+	if !r.judgedByThresholds(run) {
+		return nil
+	}
+	var out []string
+	for _, t := range r.thresholds() {
+		if s := t.missed(run); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// missedThresholds returns a sentence for each run that misses one, and for each that it misses.
+func missedThresholds(r *Result) []string {
+	var out []string
+	judged := false
+	for i := range r.Runs {
+		run := &r.Runs[i]
+		judged = judged || r.judgedByThresholds(run)
+		for _, s := range r.missedBy(run) {
+			out = append(out, fmt.Sprintf("Threshold: %s: %s.", run.Name(), s))
+		}
+	}
+	if len(r.Thresholds) > 0 && !judged && len(r.Runs) > 0 {
+		out = append(out, "Threshold: no run could be judged: all guards are broken here.")
+	}
+	return out
+}
