@@ -42,11 +42,18 @@ func expired(g Guard, noticed string) float64 {
 	return testutil.ToFloat64(g.(*redlock).expired.WithLabelValues(noticed))
 }
 
-// unlocks watches the commands that unlock.
+// unlocks watches the commands that unlock: after every sale, and after every
+// try to lock that failed.
 type unlocks struct {
 	mu     sync.Mutex
 	ended  []bool // for each: had its context ended?
 	before func()
+}
+
+func (u *unlocks) count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.ended)
 }
 
 func (u *unlocks) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -104,7 +111,10 @@ func TestRedlockWaitEnds(t *testing.T) {
 	}
 	s.wantLeft(t, p, 1, 0)
 
+	watch := &unlocks{}
+	g.(*redlock).client.AddHook(watch)
 	waiter := place(t.Context(), g, buy(p, "k")) // the pool of one is free again
+	until(t, "the waiter has tried several times", func() bool { return watch.count() >= 3 })
 	if err := c.Del(t.Context(), lockKey(p)).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,10 +9,15 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"example.com/flashsale/shop/order"
 )
+
+// errPanicked is the answer when execute panics. The panic ends the process,
+// but the submitter may run for a moment longer, and must not say 201.
+var errPanicked = errors.New("the order's executor panicked")
 
 // Execute does the work of one order.
 type Execute func(context.Context, order.Request) (order.Receipt, error)
@@ -77,6 +82,7 @@ func (j *Job) Do(execute Execute) {
 	if !j.claimed.CompareAndSwap(false, true) {
 		return
 	}
+	j.err = errPanicked // until execute has returned
 	defer close(j.done)
 	j.receipt, j.err = execute(j.ctx, j.req)
 }

@@ -15,7 +15,7 @@ import (
 const takeAndInsert = `
 WITH taken AS (
 	UPDATE products SET stock = stock - $3
-	WHERE id = $2 AND stock >= $3 AND ($4 = 0 OR price_cents = $4)
+	WHERE id = $2 AND stock >= $3 AND ($4::bigint = 0 OR price_cents = $4)
 	RETURNING price_cents
 )
 INSERT INTO orders (user_id, product_id, quantity, total_cents, status, idempotency_key, request_hash)

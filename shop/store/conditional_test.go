@@ -116,18 +116,27 @@ func TestTakeSellsEachUnitOnce(t *testing.T) {
 	s.wantLeft(t, p, 0, stock)
 }
 
-// TestTakeGivesUp: an UPDATE that never applies although the product could
+// TestTakeTriesAgain: an UPDATE that does not apply although the product could
 // fill the order. A trigger makes it so; in life, stock that comes and goes.
-func TestTakeGivesUp(t *testing.T) {
+func TestTakeTriesAgain(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, Config{})
 	p := s.product(t, 5, 10)
 	if _, err := s.admin.Exec(t.Context(), `
-		CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-		CREATE TRIGGER skip BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION skip()`); err != nil {
+		CREATE SEQUENCE tries;
+		CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS
+			'BEGIN IF nextval(''tries'') <= TG_ARGV[0]::int THEN RETURN NULL; END IF; RETURN NEW; END';
+		CREATE TRIGGER skip BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION skip(5)`); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.Take(t.Context(), buy(p, "k"))
 	wantKind(t, err, order.Overloaded)
 	s.wantLeft(t, p, 5, 0)
+	if n := query[int64](t, s.admin, `SELECT last_value FROM tries`); n != 3 {
+		t.Errorf("gave up after %d tries, want 3", n)
+	}
+	if _, err := s.Take(t.Context(), buy(p, "k")); err != nil { // the third of these applies
+		t.Errorf("Take() = %v, want an order", err)
+	}
+	s.wantLeft(t, p, 4, 1)
 }

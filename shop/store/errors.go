@@ -62,7 +62,10 @@ func classifyCommit(op string, err error) error {
 		return err
 	}
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && !lost(pg) || pgconn.SafeToRetry(err) {
+	// pgx's "conn closed" calls itself safe to retry, but it also hides the
+	// error of a connection that broke after COMMIT was sent.
+	notSent := pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed)
+	if errors.As(err, &pg) && !lost(pg) || notSent {
 		return classify(op, err)
 	}
 	return &order.Error{Kind: order.Timeout, Detail: "the outcome of this order is not known; ask again with the same Idempotency-Key", Op: op, Err: err}
