@@ -26,7 +26,7 @@ type Config struct {
 	Addr            string        `env:"ADDR" default:"127.0.0.1:8080" help:"Where to listen (host:port)."`
 	DatabaseURL     string        `env:"DATABASE_URL" placeholder:"URL" help:"Postgres, as postgres://user:password@host:port/database. Required."`
 	RedisURL        string        `env:"REDIS_URL" placeholder:"URL" help:"Redis, as redis://host:port. Only guard redlock needs it."`
-	Guard           string        `env:"GUARD" default:"${guard}" help:"How stock is protected (below)."`
+	Guard           string        `env:"GUARD" default:"${guard}" help:"How stock is protected (above)."`
 	DBConns         int           `name:"db-conns" env:"DB_CONNS" default:"8" help:"Upper bound of database connections, over all processes."`
 	QueueCap        int           `env:"QUEUE_CAP" default:"${queue_cap}" help:"Orders that may wait in one process; one more is answered 503."`
 	UserLatency     time.Duration `env:"USER_LATENCY" default:"0s" help:"Simulated latency of the user look-up."`
@@ -108,22 +108,22 @@ func describe(spec Spec) string {
 }
 
 func (c *Config) validate() error {
-	positive := []struct {
-		name string
-		ok   bool
+	bounds := []struct {
+		name, use string
+		ok        bool
 	}{
-		{"--db-conns", c.DBConns >= 1 && c.DBConns <= 1000},
-		{"--queue-cap", c.QueueCap >= 1 && c.QueueCap <= 1_000_000},
-		{"--request-timeout", c.RequestTimeout >= time.Millisecond && c.RequestTimeout <= time.Minute},
-		{"--shutdown-timeout", c.ShutdownTimeout > 0 && c.ShutdownTimeout <= time.Hour},
-		{"--batch-size", c.BatchSize >= 1 && c.BatchSize <= 10_000},
-		{"--batch-wait", c.BatchWait >= 0 && c.BatchWait <= time.Second},
-		{"--sold-out-for", c.SoldOutFor >= 0 && c.SoldOutFor <= time.Minute},
-		{"--user-latency", c.UserLatency >= 0 && c.UserLatency <= time.Minute},
+		{"--db-conns", "1 to 1000", c.DBConns >= 1 && c.DBConns <= 1000},
+		{"--queue-cap", "1 to 1000000", c.QueueCap >= 1 && c.QueueCap <= 1_000_000},
+		{"--request-timeout", "1ms to 1m", c.RequestTimeout >= time.Millisecond && c.RequestTimeout <= time.Minute},
+		{"--shutdown-timeout", "more than 0 and at most 1h", c.ShutdownTimeout > 0 && c.ShutdownTimeout <= time.Hour},
+		{"--batch-size", "1 to 10000", c.BatchSize >= 1 && c.BatchSize <= 10_000},
+		{"--batch-wait", "0 to 1s", c.BatchWait >= 0 && c.BatchWait <= time.Second},
+		{"--sold-out-for", "0 to 1m", c.SoldOutFor >= 0 && c.SoldOutFor <= time.Minute},
+		{"--user-latency", "0 to 1m", c.UserLatency >= 0 && c.UserLatency <= time.Minute},
 	}
-	for _, p := range positive {
-		if !p.ok {
-			return badConfig("%s is out of range; see --help", p.name)
+	for _, b := range bounds {
+		if !b.ok {
+			return badConfig("%s is out of range; use %s", b.name, b.use)
 		}
 	}
 	if c.Check {
