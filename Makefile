@@ -77,5 +77,5 @@ run/%: ## Run one stage with its backing services until Ctrl-C (ARGS="--guard no
 	go run ./loadtest serve $* $(ARGS)
 
 .PHONY: compare
-compare: ## Measure all stages and print the table (ARGS="--stages 1,2 --duration 2s")
+compare: ## Measure all stages and print the table (ARGS="--stages 1,2")
 	go run ./loadtest compare $(ARGS)
