@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -52,18 +51,26 @@ func run(args []string, stderr io.Writer) int {
 // master forks the workers, replaces those that die, and stops them when ctx
 // ends. It serves nothing itself.
 func master(ctx context.Context, cfg config, stderr io.Writer) error {
-	if need := cfg.Processes.Processes * dbConns; need > cfg.DBConns {
-		return &service.ConfigError{Err: fmt.Errorf("%d processes need %d database connections and DB_CONNS allows %d", cfg.Processes.Processes, need, cfg.DBConns)}
+	budget, err := cfg.Budget(&cfg.Config, dbConns)
+	if err != nil {
+		return err
 	}
 	if err := cfg.Migrate(ctx); err != nil {
 		return err
 	}
-	return cfg.MasterError(prefork.Run(ctx, cfg.Master(&cfg.Config, cfg.Logger(stderr), stderr)))
+	workers, cleanUp := cfg.Master(&cfg.Config, budget, cfg.Logger(stderr), stderr)
+	defer cleanUp()
+	return cfg.MasterError(prefork.Run(ctx, workers))
 }
 
 // work is one worker process. It closes from the inside out, as stage 1 does.
 func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
 	ctx := w.Context(context.Background())
+	budget, err := cfg.Budget(&cfg.Config, dbConns)
+	if err != nil {
+		return err
+	}
+	budget.Conns = dbConns
 	ln, err := w.Listener()
 	if err != nil {
 		return err
@@ -79,9 +86,5 @@ func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
 	if err := w.Ready(); err != nil {
 		return err
 	}
-	topology := service.Topology{
-		MasterPID: w.MasterPID, Processes: w.Workers(), Workers: 1, DBConns: w.Workers() * dbConns,
-		Served: w.Count, Started: func() bool { return w.Roster().Started },
-	}
-	return cfg.Serve(ctx, ln, backend, topology, m)
+	return cfg.Serve(ctx, ln, backend, budget.Topology(w, 1), m)
 }

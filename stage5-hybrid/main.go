@@ -6,18 +6,20 @@ import (
 	"context"
 	"io"
 	"os"
-	"runtime"
 
 	"example.com/flashsale/shop/prefork"
 	"example.com/flashsale/shop/service"
 )
 
+// dbConns is what one process makes good use of: while one batch commits, the
+// other connection answers who asks for something else.
+const dbConns = 2
+
 var spec = service.Spec{
-	Stage:     "stage5-hybrid",
-	About:     "Stage 5 of Flashsale: a master and worker processes, each with a goroutine per request and one committer.",
-	Guard:     "batch",
-	QueueCap:  4096,
-	Processes: runtime.NumCPU(),
+	Stage:    "stage5-hybrid",
+	About:    "Stage 5 of Flashsale: a master and worker processes, each with a goroutine per request and one committer.",
+	Guard:    "batch",
+	QueueCap: 4096,
 }
 
 type config struct {
@@ -48,22 +50,31 @@ func run(args []string, stderr io.Writer) int {
 // master forks the workers, replaces those that die, and stops them when ctx
 // ends. It serves nothing itself.
 func master(ctx context.Context, cfg config, stderr io.Writer) error {
+	budget, err := cfg.Budget(&cfg.Config, dbConns)
+	if err != nil {
+		return err
+	}
 	if err := cfg.Migrate(ctx); err != nil {
 		return err
 	}
-	return cfg.MasterError(prefork.Run(ctx, cfg.Master(&cfg.Config, cfg.Logger(stderr), stderr)))
+	workers, cleanUp := cfg.Master(&cfg.Config, budget, cfg.Logger(stderr), stderr)
+	defer cleanUp()
+	return cfg.MasterError(prefork.Run(ctx, workers))
 }
 
 // work is one worker process. It closes from the inside out, as stage 4 does.
 func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
 	ctx := w.Context(context.Background())
+	budget, err := cfg.Budget(&cfg.Config, dbConns)
+	if err != nil {
+		return err
+	}
 	ln, err := w.Listener()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = ln.Close() }()
-	conns := max(cfg.DBConns/w.Workers(), 1)
-	backend, err := cfg.Open(ctx, conns, cfg.Logger(stderr))
+	backend, err := cfg.Open(ctx, budget.Conns, cfg.Logger(stderr))
 	if err != nil {
 		return err
 	}
@@ -72,9 +83,5 @@ func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
 	if err := w.Ready(); err != nil {
 		return err
 	}
-	topology := service.Topology{
-		MasterPID: w.MasterPID, Processes: w.Workers(), Workers: int(cfg.Workers), DBConns: conns * w.Workers(),
-		Served: w.Count, Started: func() bool { return w.Roster().Started },
-	}
-	return cfg.Serve(ctx, ln, backend, topology, m)
+	return cfg.Serve(ctx, ln, backend, budget.Topology(w, int(cfg.Workers)), m)
 }

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"runtime"
 	"strings"
@@ -45,6 +46,7 @@ func testHealth(t *testing.T, s *suite) {
 		t.Errorf("/health: %+v, want %d CPUs, %s, some goroutines", health, runtime.NumCPU(), runtime.Version())
 	}
 	f.checkPids(health)
+	f.checkWorkers(health)
 	f.checkReadiness()
 	if s.opt.Processes > 1 {
 		t.Run("broken guard", func(t *testing.T) { checkBroken(t, s) })
@@ -59,6 +61,19 @@ func jsonType(value any) string {
 		return "number"
 	}
 	return "other"
+}
+
+// checkWorkers looks at the list of the workers, which a stage of one process has not.
+func (f *fixture) checkWorkers(health stage.Health) {
+	f.Helper()
+	if len(health.WorkerProcesses) != f.opt.Processes {
+		f.Errorf("/health lists %+v, want %d workers", health.WorkerProcesses, f.opt.Processes)
+	}
+	for slot, worker := range health.WorkerProcesses {
+		if worker.Slot != slot || worker.State != stage.Serving || !stage.Running(worker.Pid) || worker.BootMS == nil || worker.AgeSeconds <= 0 {
+			f.Errorf("/health: worker %d is %+v", slot, worker)
+		}
+	}
 }
 
 // checkPids compares the process ids in /health with the tree in /proc.
@@ -116,12 +131,30 @@ func testMetrics(t *testing.T, s *suite) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.checkSums()
 	for what, words := range map[string][]string{
 		"CPU time": {"cpu", "seconds"}, "threads": {"threads"}, "goroutines": {"goroutines"}, "context switches": {"context_switches"}, "memory": {"resident_memory"},
 		"orders": {"orders", "total"},
 	} {
 		if !hasFamily(families, words) {
 			t.Errorf("/metrics has no figure of %s: no name with %v", what, words)
+		}
+	}
+}
+
+// checkSums asks over several connections: whichever worker answers, the orders of all are counted.
+func (f *fixture) checkSums() {
+	f.Helper()
+	const orders = 12
+	product := f.product(orders)
+	for range orders {
+		f.mustBuy(buy(product))
+	}
+	for range 2 * max(f.opt.Processes, 1) {
+		a := f.mustSend(http.MethodGet, "/metrics", "", nil)
+		want := fmt.Sprintf("\nflashsale_orders_total{outcome=\"accepted\"} %d\n", orders+1)
+		if !strings.Contains(string(a.body), want) {
+			f.Errorf("/metrics has no line%sbut\n%s", want, a.body)
 		}
 	}
 }

@@ -25,7 +25,23 @@ type Health struct {
 	Goroutines    int     `json:"goroutines"`      // of the process that answered
 	CPUs          int     `json:"cpus"`            // of the machine, as the stage sees it
 	GoVersion     string  `json:"go_version"`
+
+	WorkerProcesses []Worker `json:"worker_processes"` // of stages with a master: all of them
 }
+
+// Worker is one worker process of a stage with a master, as the master told the worker that answered.
+type Worker struct {
+	Slot       int      `json:"slot"` // a replacement has the same
+	Pid        int      `json:"pid"`
+	State      string   `json:"state"` // "starting", "serving", "leaving", "hung", "killed"
+	AgeSeconds float64  `json:"age_seconds"`
+	BootMS     *float64 `json:"boot_ms"`    // from its start until it served; nil: it does not yet
+	Requests   uint64   `json:"requests"`   // as of its last heartbeat
+	Generation int      `json:"generation"` // reloads before it was started
+}
+
+// Serving is the state of a worker that takes requests.
+const Serving = "serving"
 
 // healthTimeout bounds one GET /health or /ready. A stage that is busy answers late, but not that late.
 const healthTimeout = 5 * time.Second

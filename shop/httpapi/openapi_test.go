@@ -115,6 +115,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		order:   func(context.Context, int64) (order.Order, error) { return order.Order{}, nil },
 		product: func(context.Context, int64) (order.Product, error) { return order.Product{}, nil },
 	})
+	s.cfg.Workers = func() []Worker { return []Worker{{}} }
 	get := func(path string) *httptest.ResponseRecorder { return s.do(t, http.MethodGet, path, "") }
 	schemas := readDocument(t).Components.Schemas
 	for name, w := range map[string]*httptest.ResponseRecorder{
@@ -125,13 +126,36 @@ func TestOpenAPISchemas(t *testing.T) {
 			t.Errorf("%s: the answer has %v, the schema %v", name, fields, want)
 		}
 		required := slices.Clone(schemas[name].Required)
-		if name == "Problem" {
+		switch name {
+		case "Problem":
 			required = append(required, "detail") // an internal error has none
+		case "Health":
+			required = append(required, "worker_processes") // only where there are several
 		}
 		slices.Sort(required)
 		if !slices.Equal(fields, required) {
 			t.Errorf("%s: the answer has %v, required are %v", name, fields, required)
 		}
+	}
+}
+
+// TestOpenAPIWorker: a worker in /health has exactly the fields of its schema, and they are what was handed in.
+func TestOpenAPIWorker(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, &fake{})
+	s.cfg.Processes = func() int { return 3 }
+	s.cfg.Workers = func() []Worker { return []Worker{{Slot: 1, PID: 7, State: "serving", Requests: 5}} }
+	health := decode[struct {
+		Processes int
+		Workers   []map[string]any `json:"worker_processes"`
+	}](t, s.do(t, http.MethodGet, "/health", ""), "application/json")
+	if health.Processes != 3 || len(health.Workers) != 1 || health.Workers[0]["pid"] != 7.0 || health.Workers[0]["state"] != "serving" {
+		t.Fatalf("%+v", health)
+	}
+	fields := slices.Sorted(maps.Keys(health.Workers[0]))
+	schema := readDocument(t).Components.Schemas["Worker"]
+	if want := slices.Sorted(maps.Keys(schema.Properties)); !slices.Equal(fields, want) || len(schema.Required) != len(want) {
+		t.Errorf("a worker has %v, the schema %v, of which %d are required", fields, want, len(schema.Required))
 	}
 }
 

@@ -50,6 +50,8 @@ type Config struct {
 	MaxRequests       uint64 // requests (Worker.Count) after which a worker is replaced; 0: never
 	MaxRequestsJitter uint64 // up to so many are added, drawn for each worker, so that they do not all leave together; 0
 
+	Scaling Scaling // lets the number of workers follow the load; off
+
 	// Command names what to execute. It is called at start and at each SIGHUP, so it can read configuration anew; an error
 	// at SIGHUP is logged and changes nothing. nil: this program with the same arguments and environment.
 	Command func() (Command, error)
@@ -63,8 +65,8 @@ type Config struct {
 	Stderr io.Writer    // receives the workers' standard error; os.Stderr
 }
 
-// maxWorkers bounds the processes, and with them the length of the steering program.
-const maxWorkers = 256
+// MaxWorkers is the most that Config.MaxWorkers can be: it bounds the processes, and the length of the steering program.
+const MaxWorkers = 256
 
 // withDefaults returns the configuration with every zero field filled in, or an error that names the bad field.
 func (c Config) withDefaults() (Config, error) {
@@ -73,13 +75,17 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	setDefault(&c.Workers, runtime.NumCPU())
 	setDefault(&c.MaxWorkers, max(2*c.Workers, 1))
-	if c.Workers < 1 || c.Workers > c.MaxWorkers || c.MaxWorkers > maxWorkers {
-		return c, fmt.Errorf("prefork: %d workers (at most %d): want 1 <= workers <= at most <= %d", c.Workers, c.MaxWorkers, maxWorkers)
+	if c.Workers < 1 || c.Workers > c.MaxWorkers || c.MaxWorkers > MaxWorkers {
+		return c, fmt.Errorf("prefork: %d workers (at most %d): want 1 <= workers <= at most <= %d", c.Workers, c.MaxWorkers, MaxWorkers)
 	}
 	setDefault(&c.Mode, ReusePort)
 	if c.Mode != ReusePort && c.Mode != Shared {
 		return c, fmt.Errorf("prefork: unknown mode %q: want %q or %q", c.Mode, ReusePort, Shared)
 	}
+	if c.Scaling.Min < 0 || c.Scaling.Min > c.Workers {
+		return c, fmt.Errorf("prefork: at least %d workers: want 0 (no scaling) to %d, the number at start", c.Scaling.Min, c.Workers)
+	}
+	c.Scaling.setDefaults()
 	c.setTimes()
 	setDefault(&c.MaxFailures, 5)
 	if c.Command == nil {

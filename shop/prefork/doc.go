@@ -42,6 +42,9 @@
 // master, so what waits in its accept queue is not reset when a worker leaves or crashes: the next worker of the slot
 // takes it. A slot is given up only when its queue is empty, while new connections are steered to the other slots.
 //
+// The number of workers can follow the load (Config.Scaling). When it grows, by that or by SIGTTIN, the workers that were
+// there are asked to give away a share of their open connections (Worker.GiveAway), or the new ones would have nothing to do.
+//
 // Workers run in process groups of their own, so a Ctrl-C in a terminal reaches the master alone, which then stops them in
 // order. A worker whose master has died, by SIGKILL too, ends its context at once and exits within OrphanGrace.
 package prefork

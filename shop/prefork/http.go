@@ -3,6 +3,7 @@ package prefork
 import (
 	"context"
 	"iter"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
@@ -33,23 +34,44 @@ type Server struct {
 	mu sync.Mutex
 	ln net.Listener
 
-	conns sync.Map // of net.Conn to *atomic.Int32, its http.ConnState; no lock per request
+	busy atomic.Int64 // nanoseconds of all requests that are answered
+
+	conns sync.Map // of net.Conn to *connection; no lock per request
 }
 
-// NewServer wraps server. It takes over its Handler and its ConnState hook, and calls those that were set; the caller
+// connection is what is known of an open connection.
+type connection struct {
+	state atomic.Int32 // http.ConnState
+	since atomic.Int64 // when it got that state, in nanoseconds since the epoch
+	shed  atomic.Bool  // to be closed with its next answer
+}
+
+// connectionKey is the context key of a request's *connection.
+type connectionKey struct{}
+
+// NewServer wraps server. It takes over its Handler and its hooks ConnState and ConnContext, and calls those that were set; the caller
 // serves and shuts down through the result only.
 func NewServer(server *http.Server) *Server {
 	s := &Server{http: server, served: make(chan struct{}), changed: make(chan struct{}, 1)}
-	handler, hook := server.Handler, server.ConnState
+	handler, hook, withContext := server.Handler, server.ConnState, server.ConnContext
 	if handler == nil {
 		handler = http.DefaultServeMux
 	}
 	server.Handler = http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
-		if s.closing.Load() {
+		c, _ := req.Context().Value(connectionKey{}).(*connection)
+		if s.closing.Load() || (c != nil && c.shed.Load()) {
 			rw.Header().Set("Connection", "close")
 		}
 		handler.ServeHTTP(rw, req)
 	})
+	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		c := &connection{} // its state 0 is http.StateNew
+		s.conns.Store(conn, c)
+		if withContext != nil {
+			ctx = withContext(ctx, conn)
+		}
+		return context.WithValue(ctx, connectionKey{}, c)
+	}
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
 		s.track(conn, state)
 		if hook != nil {
@@ -140,13 +162,17 @@ func (s *Server) closeNew() {
 // track is the hook for a connection's state.
 func (s *Server) track(conn net.Conn, state http.ConnState) {
 	switch state {
-	case http.StateNew:
-		s.conns.Store(conn, &atomic.Int32{}) // StateNew is 0
+	case http.StateNew: // ConnContext was called just before
 	case http.StateClosed, http.StateHijacked:
-		s.conns.Delete(conn)
+		s.conns.Delete(conn) // the rest of a request that was cut off counts nowhere
 	default:
 		if v, ok := s.conns.Load(conn); ok {
-			v.(*atomic.Int32).Store(int32(state))
+			c, now := v.(*connection), time.Now().UnixNano()
+			if http.ConnState(c.state.Load()) == http.StateActive {
+				s.busy.Add(now - c.since.Load())
+			}
+			c.since.Store(now) // first: an old time with a new state would look like a long wait
+			c.state.Store(int32(state))
 		}
 	}
 	if s.closing.Load() {
@@ -161,10 +187,42 @@ func (s *Server) track(conn net.Conn, state http.ConnState) {
 func (s *Server) states() iter.Seq2[net.Conn, http.ConnState] {
 	return func(yield func(net.Conn, http.ConnState) bool) {
 		s.conns.Range(func(conn, state any) bool {
-			return yield(conn.(net.Conn), http.ConnState(state.(*atomic.Int32).Load()))
+			return yield(conn.(net.Conn), http.ConnState(state.(*connection).state.Load()))
 		})
 	}
 }
+
+// Shed makes room for other processes: it closes about this share of the connections, 0 to 1, each with the next answer on
+// it, which says "Connection: close". So no request is lost, and clients that want more connect anew. It does not wait, and
+// may be called concurrently.
+func (s *Server) Shed(share float64) {
+	s.conns.Range(func(_, v any) bool {
+		if rand.Float64() < share {
+			v.(*connection).shed.Store(true)
+		}
+		return true
+	})
+}
+
+// LongestActive returns how long the request that has been in flight for the longest time has been so, from its first
+// byte on, or 0. With a bound that no request may reach it tells a server that hangs; see Worker.BeatIf. It may be called
+// concurrently.
+func (s *Server) LongestActive() time.Duration {
+	longest := time.Duration(0)
+	now := time.Now().UnixNano()
+	s.conns.Range(func(_, v any) bool {
+		c := v.(*connection)
+		if http.ConnState(c.state.Load()) == http.StateActive {
+			longest = max(longest, time.Duration(now-c.since.Load()))
+		}
+		return true
+	})
+	return longest
+}
+
+// BusyTime returns the time that requests have taken, all of them together, up to the last answer of each connection. Its
+// growth in a second, in seconds, is the mean number of requests in flight. It may be called concurrently.
+func (s *Server) BusyTime() time.Duration { return time.Duration(s.busy.Load()) }
 
 func (s *Server) count() (active, fresh, open int) {
 	for _, state := range s.states() {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -104,6 +105,7 @@ func (c *keepAlive) expect(closing bool) {
 		c.t.Fatalf("no answer: %v", err)
 	}
 	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
 	synctest.Wait()
 	if res.StatusCode != http.StatusOK || res.Close != closing {
 		c.t.Errorf("status %s, closing %v, want closing %v", res.Status, res.Close, closing)
@@ -201,5 +203,79 @@ func TestServerReportsThatItCannotServe(t *testing.T) {
 	_ = ln.Close()
 	if err := NewServer(&http.Server{}).Serve(ln); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// TestLongestActive: what hangs is told from what waits for its next request.
+func TestLongestActive(t *testing.T) {
+	t.Parallel()
+	inSite(t, func(s *site) {
+		idle, busy, later := s.connect(), s.connect(), s.connect()
+		idle.send("/")
+		idle.expect(false)
+		s.pass(time.Minute)
+		if got := s.server.LongestActive(); got != 0 {
+			t.Errorf("%v, but nothing is in flight", got)
+		}
+		busy.send("/hold")
+		s.pass(time.Second)
+		later.send("/hold")
+		s.pass(time.Second)
+		if got := s.server.LongestActive(); got < 2*time.Second || got > 2*time.Second+time.Millisecond {
+			t.Errorf("%v, want 2s", got)
+		}
+		close(s.release)
+		busy.expect(false)
+		later.expect(false)
+		if got := s.server.LongestActive(); got != 0 {
+			t.Errorf("%v, but all is answered", got)
+		}
+	})
+}
+
+// TestShed: a connection that is given away is closed with its next answer, and the others stay.
+func TestShed(t *testing.T) {
+	t.Parallel()
+	inSite(t, func(s *site) {
+		given, busy := s.connect(), s.connect()
+		given.send("/")
+		given.expect(false)
+		busy.send("/hold")
+		s.server.Shed(1)
+		stays := s.connect()
+		s.pass(time.Minute)
+		given.send("/")
+		given.expect(true)
+		close(s.release)
+		busy.expect(false) // its head was decided before
+		busy.send("/")
+		busy.expect(true)
+		s.server.Shed(0)
+		stays.send("/")
+		stays.expect(false)
+	})
+}
+
+func TestBalance(t *testing.T) {
+	t.Parallel()
+	w := &Worker{balanced: 2}
+	var given []float64
+	w.GiveAway(func(share float64) { given = append(given, share) })
+	roster := func(wanted int, states ...State) Roster {
+		r := Roster{Wanted: wanted}
+		for _, state := range states {
+			r.Workers = append(r.Workers, Member{State: state})
+		}
+		return r
+	}
+	for _, r := range []Roster{
+		roster(2, Serving), roster(2, Serving, Serving), // a crash and its end
+		roster(4, Serving, Serving, Serving), roster(4, Serving, Serving, Serving, Serving), roster(4, Serving, Serving, Serving, Serving),
+		roster(3, Serving, Serving, Serving, Leaving), roster(4, Serving, Serving, Serving, Serving),
+	} {
+		w.balance(r)
+	}
+	if want := []float64{0.5, 0.25}; !slices.Equal(given, want) {
+		t.Errorf("gave away %v, want %v", given, want)
 	}
 }

@@ -20,11 +20,13 @@ type worker struct {
 	ready      time.Time // zero until it said so
 	deadline   time.Time // when the patience with its state ends; zero: never
 	requests   uint64
-	late       bool   // a beat is missing
-	past       bool   // it is from before a reload
-	recycle    bool   // it asked to be replaced
-	dismissed  bool   // it was told to stop
-	reason     string // why the master killed it
+	busy       float64 // share of its time, as of its last beat
+	measured   bool    // it has said how busy it is
+	late       bool    // a beat is missing
+	past       bool    // it is from before a reload
+	recycle    bool    // it asked to be replaced
+	dismissed  bool    // it was told to stop
+	reason     string  // why the master killed it
 }
 
 // slot is a place for one worker, with its socket.
@@ -110,6 +112,7 @@ type master struct {
 	quick      bool
 	fatal      error   // why the master gave up
 	unclean    []error // workers that did not stop as they should
+	tendency   tendency
 	wake       time.Time
 	steered    []int // the slots that new connections go to; nil: all
 	changed    bool  // the roster, in more than a count
@@ -224,7 +227,7 @@ func (m *master) reconcile(now time.Time) {
 	for _, w := range m.workers() {
 		m.judge(w, now)
 	}
-	for _, step := range []func(time.Time){m.resize, m.fill, m.roll, m.steer} {
+	for _, step := range []func(time.Time){m.scale, m.resize, m.fill, m.roll, m.steer} {
 		if !m.stopping { // a step may end in giving up
 			step(now)
 		}
@@ -299,6 +302,9 @@ func (m *master) handle(w *worker, r report) {
 	}
 	if r.Requests != w.requests {
 		w.requests, m.counted = r.Requests, true
+	}
+	if r.Busy != nil {
+		w.busy, w.measured = *r.Busy, true
 	}
 	switch r.Kind {
 	case reportReady:

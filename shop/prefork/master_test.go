@@ -189,6 +189,27 @@ func TestHeartbeat(t *testing.T) {
 	})
 }
 
+// TestHungWorkerGetsNoNewConnections: they go to the others until it is replaced.
+func TestHungWorkerGetsNoNewConnections(t *testing.T) {
+	inWorld(t, Config{Workers: 2, HeartbeatTimeout: 10 * time.Second, AbortTimeout: 2 * time.Second}, func(w *world) {
+		w.only(0).ready()
+		w.only(1).ready()
+		w.deaf = true
+		for range 4 {
+			w.pass(3 * time.Second)
+			w.only(0).beat(0)
+		}
+		if want := []string{"steer 0"}; !slices.Equal(w.events, want) {
+			t.Errorf("while it is hung: %v, want %v", w.events, want)
+		}
+		w.pass(2 * time.Second)
+		if want := []string{"steer 0", "steer"}; !slices.Equal(w.events, want) {
+			t.Errorf("once it is replaced: %v, want %v", w.events, want)
+		}
+		w.only(1).ready()
+	})
+}
+
 func TestAbortedWorkerIsReplacedAtOnce(t *testing.T) {
 	inWorld(t, Config{Workers: 1}, func(w *world) {
 		p := w.only(0)

@@ -35,8 +35,9 @@ const (
 
 // report is one message about a worker; from the worker itself as one line of JSON.
 type report struct {
-	Kind     kind   `json:"kind"`
-	Requests uint64 `json:"requests,omitempty"`
+	Kind     kind     `json:"kind"`
+	Requests uint64   `json:"requests,omitempty"`
+	Busy     *float64 `json:"busy,omitempty"` // share of the time since the last report; nil: not measured
 
 	exit exit
 }

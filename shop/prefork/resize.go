@@ -85,12 +85,13 @@ func (m *master) closeSlot(s *slot) {
 	m.cfg.Log.Info("slot given up", "slot", s.index)
 }
 
-// steer keeps new connections away from slots that are given up, that are new and have no worker yet, or whose worker
-// does not come up. While a crashed worker is restarted its connections wait: that takes no longer than its start.
+// steer keeps new connections away from slots that are given up, that are new and have no worker yet, whose worker does
+// not come up, or whose worker is hung. While a crashed worker is restarted its connections wait: that takes no longer
+// than its start.
 func (m *master) steer(time.Time) {
 	var open []int
 	for _, s := range m.slots {
-		if s.index < m.wanted && s.failures == 0 && !s.fresh {
+		if s.index < m.wanted && s.failures == 0 && !s.fresh && !s.isStuck() {
 			open = append(open, s.index)
 		}
 	}
@@ -104,6 +105,11 @@ func (m *master) steer(time.Time) {
 	if err := m.sys.steer(open); err != nil {
 		m.cfg.Log.Warn("new connections cannot be steered", "error", err)
 	}
+}
+
+// isStuck says whether the slot's worker is on its way out because it did not answer.
+func (s *slot) isStuck() bool {
+	return s.worker != nil && (s.worker.state == Hung || s.worker.state == Killed)
 }
 
 // publish tells the workers and the caller what has changed. Request counts alone go out once per heartbeat.
@@ -142,7 +148,8 @@ func (m *master) roster() Roster {
 	r := Roster{MasterPID: m.sys.masterPID, Addr: m.sys.addr(), Wanted: m.wanted, Started: m.started}
 	for _, w := range m.workers() {
 		r.Workers = append(r.Workers, Member{
-			Slot: w.slot.index, PID: w.proc.pid, State: w.state, Started: w.started, Requests: w.requests, Generation: w.generation,
+			Slot: w.slot.index, PID: w.proc.pid, State: w.state, Started: w.started, Ready: w.ready,
+			Requests: w.requests, Generation: w.generation,
 		})
 	}
 	return r

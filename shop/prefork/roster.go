@@ -20,6 +20,7 @@ type Member struct {
 	PID        int       `json:"pid"`
 	State      State     `json:"state"`
 	Started    time.Time `json:"started"`
+	Ready      time.Time `json:"ready"`      // when it began to serve; zero: not yet
 	Requests   uint64    `json:"requests"`   // served, as of its last heartbeat
 	Generation int       `json:"generation"` // SIGHUPs before it was started
 }

@@ -93,7 +93,7 @@ func launch(t *testing.T, behaviour string, cfg Config) *running {
 	}()
 	t.Cleanup(func() {
 		r.cancel()
-		r.result()
+		_ = r.result() // a test that wants it has read it
 		if t.Failed() {
 			t.Log(r.log.String())
 		}
@@ -570,7 +570,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"no workers":    {Addr: ":0", Workers: -1},
 		"too many":      {Addr: ":0", Workers: 5, MaxWorkers: 4},
 		"unknown mode":  {Addr: ":0", Mode: "both"},
-		"far too many":  {Addr: ":0", Workers: maxWorkers + 1},
+		"far too many":  {Addr: ":0", Workers: MaxWorkers + 1},
 		"no such place": {Addr: "127.0.0.1:http-not-a-port"},
 		"bad command":   {Addr: ":0", Command: func() (Command, error) { return Command{}, errors.New("no file") }},
 	} {

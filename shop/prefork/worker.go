@@ -29,12 +29,17 @@ type Worker struct {
 	control  net.Conn
 	life     context.Context // ends when the worker is to stop
 	end      context.CancelCauseFunc
+	master   context.Context // ends when the master is gone
+	bereave  context.CancelFunc
 	roster   atomic.Pointer[Roster]
 	requests atomic.Uint64
 	recycle  chan struct{} // asks the heart to ask for a replacement; holds one
 	ready    sync.Once
 	readyErr error
 	alive    atomic.Pointer[func() bool]
+	measure  atomic.Pointer[func() float64]
+	more     atomic.Pointer[func(float64)]
+	balanced int // workers among whom the connections are spread; listen owns it
 }
 
 var child = sync.OnceValue(newChild)
@@ -57,6 +62,7 @@ func newChild() *Worker {
 	_ = os.Unsetenv(workerEnv) // programs that the worker starts are no workers
 	w := &Worker{recycle: make(chan struct{}, 1)}
 	w.life, w.end = context.WithCancelCause(context.Background())
+	w.master, w.bereave = context.WithCancel(context.Background())
 	if err := w.join(value); err != nil {
 		w.orphan(fmt.Errorf("%w: %w", ErrOrphaned, err))
 		return w
@@ -74,6 +80,7 @@ func (w *Worker) join(value string) error {
 	if err := json.Unmarshal([]byte(value), &w.pass); err != nil {
 		return fmt.Errorf("read %s: %w", workerEnv, err)
 	}
+	w.balanced = w.pass.Workers
 	w.Slot, w.MasterPID, w.MaxWorkers, w.Generation = w.pass.Slot, w.pass.MasterPID, w.pass.MaxWorkers, w.pass.Generation
 	syscall.CloseOnExec(listenerFd)
 	f := os.NewFile(controlFd, "control")
@@ -101,15 +108,29 @@ func (w *Worker) listen() {
 		var r Roster
 		if json.Unmarshal(lines.Bytes(), &r) == nil {
 			w.roster.Store(&r)
+			w.balance(r)
 		}
 	}
 	w.orphan(ErrOrphaned)
+}
+
+// balance gives connections away when there are more workers than before, and all of them serve.
+func (w *Worker) balance(r Roster) {
+	before := w.balanced
+	if r.Wanted > before && !r.Ready() {
+		return
+	}
+	w.balanced = r.Wanted
+	if give := w.more.Load(); give != nil && r.Wanted > before {
+		(*give)(1 - float64(before)/float64(r.Wanted))
+	}
 }
 
 // orphan ends the context, and after the grace the process: nobody would restart, stop or kill it any more.
 func (w *Worker) orphan(cause error) {
 	time.AfterFunc(OrphanGrace, func() { os.Exit(1) })
 	w.end(cause)
+	w.bereave()
 }
 
 // Listener returns the slot's listening socket. Call it once. Closing it leaves the socket open in the master, so what
@@ -134,6 +155,9 @@ func (w *Worker) Context(parent context.Context) context.Context {
 	return ctx
 }
 
+// MasterLife returns a context that ends when the master dies, also when the worker had been told to stop before.
+func (w *Worker) MasterLife() context.Context { return w.master }
+
 // Ready tells the master that this worker serves, and starts the heartbeat. It does not wait for the master; the error
 // says that the master cannot be reached. Later calls do nothing and return the same.
 func (w *Worker) Ready() error {
@@ -149,6 +173,15 @@ func (w *Worker) Ready() error {
 // worker does not beat, and after Config.HeartbeatTimeout the master takes it for hung. Without a check the beat proves
 // only that the process runs.
 func (w *Worker) BeatIf(check func() bool) { w.alive.Store(&check) }
+
+// MeasureBusy makes each heartbeat tell the share of the time since the one before in which this worker was busy, 0 to 1.
+// The master needs it for Config.Scaling.
+func (w *Worker) MeasureBusy(share func() float64) { w.measure.Store(&share) }
+
+// GiveAway sets what is called when there are more workers than before: connections that stay open would go on to use the
+// old ones alone. share is the part of its connections that this worker should give to the new ones; see Server.Shed. It
+// must return soon.
+func (w *Worker) GiveAway(give func(share float64)) { w.more.Store(&give) }
 
 // Count says that one more request was served. It is cheap. At the limit of Config.MaxRequests it asks the master for a
 // replacement; the worker goes on until it is told to stop.
@@ -186,7 +219,7 @@ func (w *Worker) beat() {
 			err = w.send(reportRecycle)
 		case <-tick.C:
 			if check := w.alive.Load(); check == nil || (*check)() {
-				err = w.send(reportBeat)
+				err = w.say(report{Kind: reportBeat, Requests: w.requests.Load(), Busy: w.busy()})
 			}
 		}
 		if err != nil {
@@ -195,11 +228,22 @@ func (w *Worker) beat() {
 	}
 }
 
-func (w *Worker) send(k kind) error {
+// busy returns what the caller measures, or nil.
+func (w *Worker) busy() *float64 {
+	share := w.measure.Load()
+	if share == nil {
+		return nil
+	}
+	return new((*share)())
+}
+
+func (w *Worker) send(k kind) error { return w.say(report{Kind: k, Requests: w.requests.Load()}) }
+
+func (w *Worker) say(r report) error {
 	if w.control == nil {
 		return ErrOrphaned
 	}
-	line, err := json.Marshal(report{Kind: k, Requests: w.requests.Load()})
+	line, err := json.Marshal(r)
 	if err == nil {
 		_, err = w.control.Write(append(line, '\n'))
 	}

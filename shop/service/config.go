@@ -60,11 +60,17 @@ type Spec struct {
 // Count is a flag for a number of workers.
 type Count int
 
-// Validate implements kong's check of a flag.
-func (c Count) Validate() error {
-	if c < 1 || c > 10_000 {
-		return fmt.Errorf("%d is out of range; use 1 to 10000", int(c))
+// Decode implements kong.MapperValue, which sees flags and environment alike.
+func (c *Count) Decode(ctx *kong.DecodeContext) error {
+	value, err := ctx.Scan.PopValue("number")
+	if err != nil {
+		return err
 	}
+	n, err := strconv.Atoi(value.String())
+	if err != nil || n < 1 || n > 10_000 {
+		return fmt.Errorf("%q is no number from 1 to 10000", value.String())
+	}
+	*c = Count(n)
 	return nil
 }
 

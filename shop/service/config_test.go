@@ -74,7 +74,7 @@ func TestParseDefaults(t *testing.T) {
 			RequestTimeout: 2 * time.Second, ShutdownTimeout: 10 * time.Second, LogLevel: slog.LevelInfo, LogFormat: "text",
 			BatchSize: 1000, SoldOutFor: 100 * time.Millisecond, stage: "stage0-test",
 		},
-		Processes: Processes{Processes: 3, Listen: "reuseport"},
+		Processes: Processes{Processes: 3, Listen: "reuseport", HeartbeatTimeout: 10 * time.Second},
 		Workers:   16,
 	}
 	if cfg != want {
@@ -103,6 +103,9 @@ var settings = []struct {
 	{"sold-out-for", "SOLD_OUT_FOR", "0s", "1m0s", func(c stageConfig) any { return c.SoldOutFor }},
 	{"processes", "PROCESSES", "1", "9", func(c stageConfig) any { return c.Processes.Processes }},
 	{"listen", "LISTEN", "shared", "reuseport", func(c stageConfig) any { return c.Processes.Listen }},
+	{"min-processes", "MIN_PROCESSES", "1", "2", func(c stageConfig) any { return c.MinProcesses }},
+	{"max-processes", "MAX_PROCESSES", "4", "9", func(c stageConfig) any { return c.MaxProcesses }},
+	{"heartbeat-timeout", "HEARTBEAT_TIMEOUT", "0s", "1m0s", func(c stageConfig) any { return c.HeartbeatTimeout }},
 	{"max-requests", "MAX_REQUESTS", "1", "2", func(c stageConfig) any { return c.MaxRequests }},
 	{"workers", "WORKERS", "1", "2", func(c stageConfig) any { return c.Workers }},
 }

@@ -42,7 +42,7 @@ func (c *Config) Open(ctx context.Context, conns int, log *slog.Logger) (*Backen
 	if err != nil {
 		return nil, badConfig("the database cannot be used: %w; check DATABASE_URL", err)
 	}
-	metrics := newRegistry()
+	metrics := prometheus.NewRegistry()
 	g, err := guard.New(ctx, c.Guard, guard.Deps{
 		Store: db, RedisURL: c.RedisURL, Log: log, Metrics: metrics,
 		Batch: guard.BatchOptions{

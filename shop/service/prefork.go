@@ -5,28 +5,119 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"runtime"
 	"time"
 
+	"example.com/flashsale/shop/metrics"
 	"example.com/flashsale/shop/prefork"
 )
 
 // Processes is the configuration that the stages with a master share.
 type Processes struct {
-	Processes   int          `env:"PROCESSES" default:"${processes}" help:"Worker processes."`
-	Listen      prefork.Mode `env:"LISTEN" default:"reuseport" enum:"reuseport,shared" help:"reuseport: a socket per worker. shared: one for all."`
-	MaxRequests uint64       `env:"MAX_REQUESTS" default:"0" help:"Orders after which a worker is replaced, up to a tenth more; 0: never."`
+	Processes        int           `env:"PROCESSES" default:"${processes}" help:"Worker processes at start; 0: one per CPU, as far as DB_CONNS goes."`
+	MaxProcesses     int           `env:"MAX_PROCESSES" default:"0" help:"The most that SIGTTIN can ask for; 0: twice as many, as far as DB_CONNS goes."`
+	MinProcesses     int           `env:"MIN_PROCESSES" default:"0" help:"Let the number follow the load, from this one to MAX_PROCESSES; 0: it stays."`
+	Listen           prefork.Mode  `env:"LISTEN" default:"reuseport" enum:"reuseport,shared" help:"reuseport: a socket per worker. shared: one for all."`
+	MaxRequests      uint64        `env:"MAX_REQUESTS" default:"0" help:"Orders after which a worker is replaced, up to a tenth more; 0: never."`
+	HeartbeatTimeout time.Duration `env:"HEARTBEAT_TIMEOUT" default:"10s" help:"A worker without a sign of life for so long is replaced; 0: never."`
 }
+
+// minHeartbeat keeps a pause that any busy machine has from looking like the
+// end of a worker.
+const minHeartbeat = 500 * time.Millisecond
 
 // stopSlack is what a worker may take to stop, beyond its HTTP and its queue.
 const stopSlack = 3 * time.Second
 
-// Master returns the configuration of the master of cfg's workers.
-func (p Processes) Master(cfg *Config, log *slog.Logger, stderr io.Writer) prefork.Config {
+// metricsEnv tells the workers where their figures meet.
+const metricsEnv = "FLASHSALE_METRICS"
+
+// Budget is how many workers a master has, and what each of them may use.
+type Budget struct {
+	Workers    int // at start
+	MaxWorkers int // the most that there should ever be
+	Conns      int // database connections of one worker
+}
+
+// All returns the number of workers that can run at once: while one is being
+// replaced, its replacement runs beside it.
+func (b Budget) All() int { return b.MaxWorkers + 1 }
+
+// Budget divides DB_CONNS among all workers that can run at once. useful is the
+// number of connections that a worker makes good use of: the defaults are
+// chosen so that each has as many. What does not hold within DB_CONNS is a
+// *ConfigError.
+func (p Processes) Budget(cfg *Config, useful int) (Budget, error) {
+	fit := max(cfg.DBConns/useful-1, 1)
+	b := Budget{Workers: p.Processes, MaxWorkers: p.MaxProcesses}
+	if b.Workers == 0 {
+		b.Workers = min(runtime.NumCPU(), fit)
+		if b.MaxWorkers > 0 {
+			b.Workers = min(b.Workers, b.MaxWorkers)
+		}
+	}
+	if b.MaxWorkers == 0 {
+		b.MaxWorkers = max(b.Workers, min(2*b.Workers, fit))
+	}
+	switch {
+	case b.Workers < 1 || b.Workers > prefork.MaxWorkers:
+		return b, badConfig("--processes %d is out of range; use 1 to %d", b.Workers, prefork.MaxWorkers)
+	case b.MaxWorkers < b.Workers || b.MaxWorkers > prefork.MaxWorkers:
+		return b, badConfig("--max-processes %d is out of range; use %d (--processes) to %d", b.MaxWorkers, b.Workers, prefork.MaxWorkers)
+	case p.MinProcesses < 0 || p.MinProcesses > b.Workers:
+		return b, badConfig("--min-processes %d is out of range; use 0 to %d (--processes)", p.MinProcesses, b.Workers)
+	case p.HeartbeatTimeout != 0 && p.HeartbeatTimeout < minHeartbeat:
+		return b, badConfig("--heartbeat-timeout %v is too short; use %v or more, or 0 for none", p.HeartbeatTimeout, minHeartbeat)
+	case b.All() > cfg.DBConns:
+		return b, badConfig("%d worker processes, and one more while one is replaced, need %d database connections and DB_CONNS allows %d; "+
+			"use fewer processes or raise DB_CONNS", b.MaxWorkers, b.All(), cfg.DBConns)
+	}
+	b.Conns = cfg.DBConns / b.All()
+	return b, nil
+}
+
+// Master returns the configuration of the master of cfg's workers. The caller
+// calls cleanUp when the master has ended.
+func (p Processes) Master(cfg *Config, b Budget, log *slog.Logger, stderr io.Writer) (master prefork.Config, cleanUp func()) {
+	folder, err := metrics.NewFolder()
+	if err != nil {
+		log.Warn("each worker will show its own metrics alone", "error", err)
+	}
+	heartbeat := p.HeartbeatTimeout
+	if heartbeat == 0 {
+		heartbeat = -1
+	}
 	return prefork.Config{
-		Addr: cfg.Addr, Workers: p.Processes, Mode: p.Listen,
+		Addr: cfg.Addr, Workers: b.Workers, MaxWorkers: b.MaxWorkers, Mode: p.Listen,
 		MaxRequests: p.MaxRequests, MaxRequestsJitter: p.MaxRequests / 10,
-		StopTimeout: cfg.ShutdownTimeout + stopSlack,
-		Log:         log, Stderr: stderr,
+		StopTimeout:      cfg.ShutdownTimeout + stopSlack,
+		HeartbeatTimeout: heartbeat,
+		Scaling:          prefork.Scaling{Min: p.MinProcesses},
+		Command: func() (prefork.Command, error) {
+			return prefork.Command{Env: append(os.Environ(), metricsEnv+"="+string(folder))}, nil
+		},
+		OnChange: func(r prefork.Roster) { folder.Retire(pids(r)) },
+		Log:      log, Stderr: stderr,
+	}, folder.Remove
+}
+
+func pids(r prefork.Roster) []int {
+	all := make([]int, len(r.Workers))
+	for i, w := range r.Workers {
+		all[i] = w.PID
+	}
+	return all
+}
+
+// Topology returns what Serve is to know of a worker. executors is the number
+// of orders that the worker works on at once.
+func (b Budget) Topology(w *prefork.Worker, executors int) Topology {
+	return Topology{
+		MasterPID: w.MasterPID, Processes: b.All(), Workers: executors, DBConns: b.Conns * b.All(),
+		Slot: w.Slot, Wanted: w.Workers, Roster: w.Roster, Served: w.Count, BeatIf: w.BeatIf, MeasureBusy: w.MeasureBusy, GiveAway: w.GiveAway,
+		MasterLife: w.MasterLife(),
+		folder:     metrics.Folder(os.Getenv(metricsEnv)),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"runtime"
 	"testing"
 	"time"
 
@@ -16,16 +17,80 @@ import (
 func TestMaster(t *testing.T) {
 	t.Parallel()
 	cfg := &Config{Addr: "127.0.0.1:8080", ShutdownTimeout: 4 * time.Second}
-	p := Processes{Processes: 3, Listen: "shared", MaxRequests: 1000}
+	p := Processes{Listen: "shared", MaxRequests: 1000, HeartbeatTimeout: 7 * time.Second}
 	var stderr bytes.Buffer
 	log := slog.New(slog.DiscardHandler)
-	m := p.Master(cfg, log, &stderr)
-	if m.Addr != cfg.Addr || m.Workers != 3 || m.Mode != "shared" || m.MaxRequests != 1000 || m.MaxRequestsJitter != 100 ||
+	m, cleanUp := p.Master(cfg, Budget{Workers: 3, MaxWorkers: 5}, log, &stderr)
+	defer cleanUp()
+	if m.Addr != cfg.Addr || m.Workers != 3 || m.MaxWorkers != 5 || m.HeartbeatTimeout != 7*time.Second || m.Mode != "shared" || m.MaxRequests != 1000 || m.MaxRequestsJitter != 100 ||
 		m.Log != log || m.Stderr != io.Writer(&stderr) {
 		t.Errorf("Master() = %+v", m)
 	}
 	if m.StopTimeout <= cfg.ShutdownTimeout {
 		t.Errorf("a worker is killed after %v, but may take %v to stop", m.StopTimeout, cfg.ShutdownTimeout)
+	}
+}
+
+// TestNoHeartbeat: 0 is never, for whoever sets it.
+func TestNoHeartbeat(t *testing.T) {
+	t.Parallel()
+	m, cleanUp := Processes{}.Master(&Config{}, Budget{Workers: 1, MaxWorkers: 1}, slog.New(slog.DiscardHandler), io.Discard)
+	defer cleanUp()
+	if m.HeartbeatTimeout >= 0 {
+		t.Errorf("the heartbeat times out after %v", m.HeartbeatTimeout)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	cpus := runtime.NumCPU()
+	for name, tt := range map[string]struct {
+		conns, useful int
+		processes     Processes
+		want          Budget
+	}{
+		"defaults of stage 2":           {8, 1, Processes{Processes: 4}, Budget{4, 7, 1}},
+		"two workers of two":            {8, 2, Processes{Processes: 2}, Budget{2, 3, 2}},
+		"one per CPU":                   {2000, 2, Processes{}, Budget{cpus, 2 * cpus, 2000 / (2*cpus + 1)}},
+		"fewer than CPUs":               {4, 2, Processes{}, Budget{1, 1, 2}},
+		"one connection is not enough":  {2, 2, Processes{}, Budget{1, 1, 1}},
+		"more than are useful":          {30, 2, Processes{Processes: 2}, Budget{2, 4, 6}},
+		"more workers than is useful":   {8, 2, Processes{Processes: 6}, Budget{6, 6, 1}},
+		"as many as fit":                {8, 1, Processes{Processes: 7}, Budget{7, 7, 1}},
+		"most":                          {8, 1, Processes{Processes: 2, MaxProcesses: 3}, Budget{2, 3, 2}},
+		"most, and one per CPU":         {100, 1, Processes{MaxProcesses: 1}, Budget{1, 1, 50}},
+		"no more than there are at all": {8, 1, Processes{Processes: 3, MaxProcesses: 3}, Budget{3, 3, 2}},
+	} {
+		got, err := tt.processes.Budget(&Config{DBConns: tt.conns}, tt.useful)
+		if err != nil || got != tt.want {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, tt.want)
+		}
+		if got.Conns*got.All() > tt.conns {
+			t.Errorf("%s: %+v is more than %d connections", name, got, tt.conns)
+		}
+	}
+}
+
+func TestBudgetRefuses(t *testing.T) {
+	t.Parallel()
+	for want, tt := range map[string]struct {
+		conns     int
+		processes Processes
+	}{
+		"8 worker processes, and one more while one is replaced, need 9 database connections and DB_CONNS allows 8": {8, Processes{Processes: 8}},
+		"need 2 database connections and DB_CONNS allows 1":                                                         {1, Processes{}},
+		"need 21 database connections":                                                                              {8, Processes{Processes: 2, MaxProcesses: 20}},
+		"--processes -1 is out of range":                                                                            {8, Processes{Processes: -1}},
+		"--processes 257 is out of range":                                                                           {1000, Processes{Processes: 257}},
+		"--max-processes 3 is out of range; use 4":                                                                  {8, Processes{Processes: 4, MaxProcesses: 3}},
+		"--min-processes 5 is out of range; use 0":                                                                  {8, Processes{Processes: 4, MinProcesses: 5}},
+		"--max-processes -1 is out of range":                                                                        {8, Processes{Processes: 4, MaxProcesses: -1}},
+		"--max-processes 257 is out of range":                                                                       {1000, Processes{Processes: 4, MaxProcesses: 257}},
+		"--heartbeat-timeout 100ms is too short":                                                                    {8, Processes{Processes: 4, HeartbeatTimeout: 100 * time.Millisecond}},
+		"--heartbeat-timeout -1s is too short; use":                                                                 {8, Processes{Processes: 4, HeartbeatTimeout: -time.Second}},
+	} {
+		_, err := tt.processes.Budget(&Config{DBConns: tt.conns}, 1)
+		wantConfigError(t, err, want)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"example.com/flashsale/shop/guard"
 	"example.com/flashsale/shop/httpapi"
+	"example.com/flashsale/shop/metrics"
 	"example.com/flashsale/shop/prefork"
 )
 
@@ -55,40 +56,71 @@ func UntilSignal() (ctx context.Context, stop func()) {
 // Topology is what a stage says of its model in /health. Zero values mean one
 // process, which is its own master.
 type Topology struct {
-	MasterPID, Processes int
+	MasterPID int
+	// Processes is the largest number of processes that can sell at once.
+	Processes int
 	// Workers is the number of orders that one process works on at once.
 	Workers int
 	// DBConns is the number of connections of all processes together.
 	DBConns int
+
+	// What follows is for a worker of a master; see Budget.Topology.
+
+	// Slot is which of the workers this process is.
+	Slot int
+	// Wanted, where given, returns how many workers there should be now.
+	Wanted func() int
+	// Roster, where given, returns all workers; /ready waits until they serve.
+	Roster func() prefork.Roster
 	// Served, where given, is called once for every request for an order.
 	Served func()
-	// Started, where given, says whether all processes serve; /ready waits for it.
-	Started func() bool
+	// BeatIf, where given, makes the heartbeat depend on a check.
+	BeatIf func(check func() bool)
+
+	// MeasureBusy, where given, is handed what says how busy this process is.
+	MeasureBusy func(share func() float64)
+	// GiveAway, where given, is handed what makes room for new workers.
+	GiveAway func(shed func(share float64))
+	// MasterLife, where given, ends when the master dies.
+	MasterLife context.Context //nolint:containedctx // nobody passes it on
+	folder     metrics.Folder  // where the figures of all workers meet
 }
 
 // Serve answers HTTP on ln until ctx ends, then stops accepting and waits for
 // what is in flight, for at most the shutdown timeout. The model behind
 // placer must run until Serve has returned.
 func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topology, placer httpapi.Placer) error {
+	figures := t.figures(b)
+	defer figures.close()
 	api := httpapi.New(httpapi.Config{
 		Placer: guard.Front(b.Guard, placer), Reader: b.Store, Info: c.info(t),
-		RequestTimeout: c.RequestTimeout, Metrics: b.Metrics, Log: b.Log, Served: t.Served, Started: t.Started,
+		RequestTimeout: c.RequestTimeout, Metrics: b.Metrics, Gatherer: figures, Log: b.Log, Served: t.Served,
+		Started: t.started(), Processes: t.Wanted, Workers: t.workers(),
 	})
 	srv := prefork.NewServer(&http.Server{
 		Handler:           api,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
-		// The answer may follow a COMMIT that began in time.
-		WriteTimeout:   readTimeout + 2*c.RequestTimeout + 5*time.Second,
-		IdleTimeout:    idleTimeout,
-		MaxHeaderBytes: maxHeader,
-		ErrorLog:       slog.NewLogLogger(b.Log.Handler(), slog.LevelDebug),
+		WriteTimeout:      c.writeTimeout(),
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(b.Log.Handler(), slog.LevelDebug),
 	})
 	stopProfile, err := c.startProfile()
 	if err != nil {
 		return err
 	}
 	defer stopProfile()
+	if t.BeatIf != nil {
+		// Whatever an order waits for has a deadline: a request that is open for longer hangs.
+		t.BeatIf(func() bool { return srv.LongestActive() < readTimeout+c.writeTimeout() })
+	}
+	if t.MeasureBusy != nil {
+		t.MeasureBusy(busyShare(srv.BusyTime, max(t.Workers, 1)))
+	}
+	if t.GiveAway != nil {
+		t.GiveAway(srv.Shed)
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	b.Log.Info("serving", "addr", ln.Addr().String(), "guard", c.Guard, "expected", c.info(t).Expected)
@@ -113,6 +145,12 @@ func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topol
 	return nil
 }
 
+// writeTimeout bounds a request from its head on. The answer may follow a COMMIT
+// that began in time.
+func (c *Config) writeTimeout() time.Duration {
+	return readTimeout + 2*c.RequestTimeout + 5*time.Second
+}
+
 func (c *Config) info(t Topology) httpapi.Info {
 	i := httpapi.Info{
 		Stage: c.stage, Guard: c.Guard, PID: os.Getpid(), MasterPID: os.Getpid(), Processes: 1,
@@ -125,6 +163,35 @@ func (c *Config) info(t Topology) httpapi.Info {
 	// What runs at once is bounded by the connections of one process, too.
 	i.Expected = guard.Expected(c.Guard, i.Processes, min(i.Workers, max(t.DBConns/i.Processes, 1)))
 	return i
+}
+
+// started returns what /ready waits for.
+func (t Topology) started() func() bool {
+	if t.Roster == nil {
+		return nil
+	}
+	return func() bool { return t.Roster().Started }
+}
+
+// workers returns what /health lists.
+func (t Topology) workers() func() []httpapi.Worker {
+	if t.Roster == nil {
+		return nil
+	}
+	return func() []httpapi.Worker {
+		now, all := time.Now(), []httpapi.Worker{}
+		for _, m := range t.Roster().Workers {
+			w := httpapi.Worker{
+				Slot: m.Slot, PID: m.PID, State: string(m.State), AgeSeconds: max(now.Sub(m.Started).Seconds(), 0),
+				Requests: m.Requests, Generation: m.Generation,
+			}
+			if !m.Ready.IsZero() {
+				w.BootMS = new(float64(m.Ready.Sub(m.Started)) / float64(time.Millisecond))
+			}
+			all = append(all, w)
+		}
+		return all
+	}
 }
 
 // AskReady asks the stage at c.Addr for /ready and returns the exit code of

@@ -111,6 +111,8 @@ type reply struct {
 }
 
 func send(ctx context.Context, method, url, body string) reply {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return reply{err: err}
@@ -133,8 +135,24 @@ func buy(ctx context.Context, url string) <-chan reply {
 	return answer
 }
 
-// TestServeDrains: it stops accepting, finishes what is in flight, and returns
-// only then.
+// connect opens a connection and waits until it was accepted.
+func (r *running) connect(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	for client := range r.ln.accepted {
+		if client == conn.LocalAddr().String() {
+			break
+		}
+	}
+	return conn
+}
+
+// TestServeDrains: it stops accepting, tells /ready, finishes what is in
+// flight, and returns only then.
 func TestServeDrains(t *testing.T) {
 	t.Parallel()
 	cfg := config(newDatabase(t), guard.None)
@@ -150,22 +168,24 @@ func TestServeDrains(t *testing.T) {
 		answers = append(answers, buy(t.Context(), r.url))
 		<-model.begun
 	}
-	// A connection that is open, and on which nothing was asked yet.
-	early, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = early.Close() }()
-	for client := range r.ln.accepted {
-		if client == early.LocalAddr().String() {
-			break
-		}
-	}
+	// Connections that are open, and on which nothing was asked yet.
+	probe, early := r.connect(t), r.connect(t)
 
 	r.stop()
 	<-r.ln.closed
 	if _, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.ln.Addr().String()); err == nil {
 		t.Error("it still accepts")
+	}
+	if _, err := io.WriteString(probe, "GET /ready HTTP/1.1\r\nHost: stage\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	ready, err := http.ReadResponse(bufio.NewReader(probe), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ready.Body.Close()
+	if ready.StatusCode != http.StatusServiceUnavailable || ready.Header.Get("Retry-After") == "" {
+		t.Errorf("/ready while draining: %d %v, want 503 and Retry-After", ready.StatusCode, ready.Header)
 	}
 	// Its client has connected and may count on an answer.
 	if _, err := io.WriteString(early, "POST /orders HTTP/1.1\r\nHost: stage\r\nContent-Type: application/json\r\nContent-Length: 41\r\n\r\n"+
