@@ -1,19 +1,23 @@
 package main
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
 
-// ownFiles is what this program opens besides one connection per user.
-const ownFiles = 64
+	"example.com/flashsale/loadtest/fleet"
+)
 
-// checkFileLimit refuses more users than connections can be open. The Go runtime has raised the soft limit to the hard
-// one already.
+// checkFileLimit refuses more users than connections can be open, in all processes that we start for them.
 func checkFileLimit(users int) error {
-	var limit unix.Rlimit
-	need := uint64(users) + ownFiles
-	// Where the limit is not known, the connections will tell.
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && need > limit.Cur {
-		return usagef("--users %d needs %d open files, but this process may open %d: raise the limit (ulimit -n %d, as root if need be) or use fewer users",
-			users, need, limit.Cur, need)
+	limit := fleet.FileLimit()
+	if n := fleet.Processes(users, limit); n > fleet.MaxProcesses {
+		return usagef("--users %d needs %d processes, since one may open %d files, but at most %d are started: raise the limit (ulimit -n, as root if need be) or use fewer users",
+			users, n, limit, fleet.MaxProcesses)
 	}
 	return nil
 }
+
+// memberCmd is one process of a fleet of load generators. Its parent talks to it.
+type memberCmd struct{}
+
+// Run does what stdin says.
+func (*memberCmd) Run(a *app) error { return fleet.Member(a.ctx, os.Stdin, a.stdout) }

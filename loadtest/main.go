@@ -6,6 +6,8 @@
 //	loadtest serve <stage>    one stage with its database, until Ctrl-C
 //	loadtest run --target …   a stage, or any service with the same API, that runs already
 //	loadtest diff A B         what changed between two measurements by more than chance
+//	loadtest chaos            faults under load on the stages that have a master, and what became of the orders
+//	loadtest product, merge   one sale driven from several machines
 //	loadtest audit --product  the database's side of the check alone
 //
 // It knows the service by its HTTP API and its tables alone: it shares no code with it, so that one bug cannot blind
@@ -40,6 +42,10 @@ type commands struct {
 	Serve    serveCmd    `cmd:"" help:"Run one stage and the services that it needs, until Ctrl-C."`
 	Run      runCmd      `cmd:"" help:"Drive a stage that runs already, audit it and report."`
 	Diff     diffCmd     `cmd:"" help:"Compare repeated runs before and after a change: what differs by more than chance."`
+	Chaos    chaosCmd    `cmd:"" help:"Inflict faults on the stages with a master while buyers order, and audit what became of the orders."`
+	Product  productCmd  `cmd:"" help:"Make a product that several 'loadtest run --start-at' order together."`
+	Merge    mergeCmd    `cmd:"" help:"Join what several 'loadtest run --start-at' found, and audit it together."`
+	Member   memberCmd   `cmd:"" name:"generator" hidden:"" help:"One process of several that drive a service together; 'loadtest' starts it by itself."`
 	Audit    auditCmd    `cmd:"" help:"Check one product in the database, without the clients' side."`
 }
 
@@ -49,8 +55,8 @@ Exit codes:
   0  all as expected
   1  the run itself failed
   2  wrong usage
-  3  a guard that should be safe was not, or a broken one passed where --expect-broken asked for proof
-  4  a --threshold was missed, or diff found something significantly worse
+  3  a guard that should be safe was not, or a broken one passed where --expect-broken asked for proof, or chaos lost an order
+  4  a --threshold was missed, or diff found something significantly worse, or chaos found another promise broken
   5  the generator could not keep the schedule of an open model, so the figures are void`
 
 // app is what every command gets.

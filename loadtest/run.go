@@ -36,6 +36,7 @@ type runCmd struct {
 	Out          string        `placeholder:"DIR" help:"Folder for the report (results/<time>)."`
 
 	rateFlags
+	togetherFlags
 	reportFlags
 }
 
@@ -77,6 +78,10 @@ func (c *runCmd) Run(a *app) error {
 	}
 	defer out.removeIfEmpty()
 	c.setReport(result, &out)
+	if c.together() {
+		cfg.Keep = out.keep
+		result.Notes = append(result.Notes, togetherNote)
+	}
 	if err := c.measure(a, cfg, result); err != nil {
 		return err
 	}
@@ -109,7 +114,7 @@ func (c *runCmd) validate() error {
 		return usagef("--products %d: at least 1 is needed", c.Products)
 	case c.NoAudit && len(c.Product) == 0:
 		return usagef("--no-audit makes no product: name one that the target has with --product ID")
-	case !c.NoAudit && len(c.Product) > 0:
+	case !c.NoAudit && !c.together() && len(c.Product) > 0:
 		return usagef("--product names what to order without a database: add --no-audit, or leave it out")
 	case c.NoAudit && c.DatabaseURL != "":
 		return usagef("--no-audit and --database-url exclude each other")
@@ -138,13 +143,16 @@ func (c *runCmd) config(target runner.Target, seed uint64) (runner.Config, error
 	if len(cfg.ProductIDs) == 0 {
 		cfg.ProductIDs = []int64{1}
 	}
+	if err := c.applyTogether(&cfg, c.Product, c.NoAudit); err != nil {
+		return cfg, err
+	}
 	err := c.apply(&cfg)
 	return cfg, err
 }
 
 // openDatabase connects, unless there is nothing to audit.
 func (c *runCmd) openDatabase(a *app, target runner.Target) (*database.DB, string, error) {
-	if c.NoAudit || !target.Auditable() {
+	if c.NoAudit || c.together() || !target.Auditable() {
 		return nil, "", nil
 	}
 	url, source, err := findDatabase(a, c.DatabaseURL)

@@ -19,9 +19,11 @@
 package attack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"slices"
 	"time"
 
@@ -73,6 +75,16 @@ type Config struct {
 	// LagTolerance is how late the generator itself may send before that counts as
 	// late; 0 means DefaultLagTolerance.
 	LagTolerance time.Duration
+
+	// LocalAddr is the IP address to connect from, where one address has too few ports
+	// for all users; "" leaves it to the system.
+	LocalAddr string
+	// StartAt is when the users start, so that generators on several machines can do so
+	// together; zero means as soon as all connections are open.
+	StartAt time.Time
+	// Gate is called once all connections are open; the users start when it returns.
+	// Its error ends the run before anything is sent. It may be nil.
+	Gate func(ctx context.Context) error
 
 	// Progress is called every ProgressEvery (0 means DefaultProgressEvery) and once
 	// at the end, always from the same goroutine. It must return soon. It may be nil.
@@ -140,6 +152,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("warm-up %v: it must be shorter than the duration %v", c.Warmup, c.Duration)
 	case c.ClientTimeout < 0:
 		return fmt.Errorf("client time-out %v: it cannot be negative", c.ClientTimeout)
+	case c.LocalAddr != "" && net.ParseIP(c.LocalAddr) == nil:
+		return fmt.Errorf("local address %q is no IP address", c.LocalAddr)
 	case c.LagTolerance < 0:
 		return fmt.Errorf("tolerance %v: it cannot be negative", c.LagTolerance)
 	}

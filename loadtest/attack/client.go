@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// restsAfter is how long a connection must have been idle before it is worth a system
+// call to see whether the service has closed it meanwhile.
+const restsAfter = 10 * time.Millisecond
+
 // client sends one user's orders over one connection.
 type client struct {
 	conn     *conn
@@ -14,7 +18,7 @@ type client struct {
 	answers  answerReader
 	products []int64
 	start    time.Time // of the run; set before the first send
-	rests    bool      // the connection may rest between two orders so long that the service closes it
+	usedAt   time.Time // when the last answer came
 }
 
 // send makes exactly one attempt for rec's key and product, and fills in the rest
@@ -24,7 +28,7 @@ func (c *client) send(ctx context.Context, rec *record) (answer, bool) {
 	now := time.Now()
 	rec.sentAt = now.Sub(c.start)
 	ans := answer{retryAfter: noRetryAfter}
-	if c.rests && c.conn.closedByPeer() {
+	if now.Sub(c.usedAt) > restsAfter && c.conn.closedByPeer() {
 		c.conn.close() // nothing was sent on it: another one is opened, as any client would
 	}
 	if err := c.conn.open(ctx); err != nil {
@@ -42,7 +46,8 @@ func (c *client) send(ctx context.Context, rec *record) (answer, bool) {
 	if err == nil {
 		ans, err = c.answers.read(c.conn, rec)
 	}
-	rec.latency = time.Since(c.start) - rec.sentAt
+	c.usedAt = time.Now()
+	rec.latency = c.usedAt.Sub(c.start) - rec.sentAt
 	if err != nil {
 		c.giveUp(rec, err)
 	} else if ans.close || c.conn.reader.Buffered() > 0 {

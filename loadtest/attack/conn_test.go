@@ -193,7 +193,7 @@ func TestLargeRequest(t *testing.T) {
 		received.Store(n)
 		_, _ = io.WriteString(wire, receipt)
 	})
-	c := newConn(newDialer(server.listener.Addr().String()), 5*time.Second)
+	c := newConn(newDialer(server.listener.Addr().String(), ""), 5*time.Second)
 	if err := c.open(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -47,10 +47,10 @@ type Open struct {
 	CPUShare     float64 // of all processors, by this process; 0 where unknown
 }
 
-func newOpen(c *crowd, t *tally) *Open {
+func newOpen(how recipe, t *tally) *Open {
 	o := &Open{
-		Plan: c.cfg.Schedule.Plan(), Service: t.service, Dropped: t.dropped, Queued: t.queued,
-		Lag: t.lag, LagTolerance: c.cfg.LagTolerance, Late: t.late, CPUShare: c.cpu,
+		Plan: *how.Plan, Service: t.service, Dropped: t.dropped, Queued: t.queued,
+		Lag: t.lag, LagTolerance: how.LagTolerance, Late: t.late, CPUShare: how.CPUShare,
 	}
 	if due := t.lag.TotalCount() + t.dropped; due > 0 {
 		o.LateShare = float64(t.late) / float64(due)

@@ -326,3 +326,17 @@ func rawServer(b *testing.B) string {
 		}
 	}).url
 }
+
+func TestStartTime(t *testing.T) {
+	t.Parallel()
+	service := &shop{stock: map[int64]int{7: 1}, orders: map[string]int64{}}
+	cfg := Config{Target: serve(t, service), Workload: FlashSale, Users: 2, ProductIDs: []int64{7}, Duration: 10 * time.Second}
+	cfg.StartAt = time.Now().Add(200 * ms)
+	result, err := Run(t.Context(), cfg)
+	if err != nil || result.Start.Before(cfg.StartAt) || result.Start.After(cfg.StartAt.Add(5*time.Second)) {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "after the start time") {
+		t.Errorf("a time that has passed: %v", err)
+	}
+}

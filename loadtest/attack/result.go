@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"example.com/flashsale/loadtest/schedule"
 )
 
 // Result is what a run found. It may be read concurrently.
@@ -32,9 +34,20 @@ type Result struct {
 
 	Open *Open // what only the open model has; nil in the closed one
 
-	logs     []*userLog
-	products []int64
-	codes    *codeTable
+	logs   []*userLog
+	recipe recipe
+	codes  *codeTable
+}
+
+// recipe is what the figures of a result are computed with, beside its logs.
+type recipe struct {
+	Workload     Workload
+	Duration     time.Duration
+	Warmup       time.Duration
+	Products     []int64
+	Plan         *schedule.Plan // nil: a closed loop
+	LagTolerance time.Duration
+	CPUShare     float64
 }
 
 // Counts are the requests of the measured window by class and code.
@@ -78,7 +91,7 @@ func (r *Result) outcome(userID int64, rec *record) Outcome {
 	return Outcome{
 		Key:        rec.key,
 		UserID:     userID,
-		ProductID:  r.products[rec.product],
+		ProductID:  r.recipe.Products[rec.product],
 		Quantity:   int64(rec.quantity),
 		Class:      rec.class,
 		Status:     int(rec.status),
@@ -94,11 +107,16 @@ func (r *Result) outcome(userID int64, rec *record) Outcome {
 // newResult computes the figures of a run whose users have all ended.
 func newResult(c *crowd, start time.Time, interrupted bool) *Result {
 	r := &Result{
-		Workload:    c.cfg.Workload,
 		Start:       start,
 		Interrupted: interrupted,
-		products:    c.cfg.ProductIDs,
 		codes:       &c.codes,
+		recipe: recipe{
+			Workload: c.cfg.Workload, Duration: c.cfg.Duration, Warmup: c.cfg.Warmup, Products: c.cfg.ProductIDs,
+			LagTolerance: c.cfg.LagTolerance, CPUShare: c.cpu,
+		},
+	}
+	if c.cfg.Schedule != nil {
+		r.recipe.Plan = new(c.cfg.Schedule.Plan())
 	}
 	for _, u := range c.users {
 		r.logs = append(r.logs, u.log)
@@ -106,23 +124,29 @@ func newResult(c *crowd, start time.Time, interrupted bool) *Result {
 	if c.refused != nil {
 		r.logs = append(r.logs, c.refused)
 	}
+	r.compute()
+	return r
+}
+
+// compute sets everything that follows from the logs and the recipe.
+func (r *Result) compute() {
+	how := r.recipe
+	r.Workload = how.Workload
 	r.Elapsed = lastEnd(r.logs)
 	w := window{to: r.Elapsed, whole: true}
 	if r.Workload == Sustained {
-		to := min(c.cfg.Duration, r.Elapsed)
-		w = window{from: min(c.cfg.Warmup, to), to: to}
+		to := min(how.Duration, r.Elapsed)
+		w = window{from: min(how.Warmup, to), to: to}
+	}
+	if how.Plan != nil {
+		w = window{from: how.Warmup, to: how.Duration, open: true, late: how.LagTolerance}
 	}
 	r.MeasuredFrom, r.MeasuredTo = w.from, w.to
-	if c.cfg.Schedule != nil {
-		w = window{from: c.cfg.Warmup, to: c.cfg.Duration, open: true, late: c.cfg.LagTolerance}
-		r.MeasuredFrom, r.MeasuredTo = w.from, w.to
-	}
 	t := foldAll(r.logs, w)
 	r.fill(t)
-	if w.open {
-		r.Open = newOpen(c, t)
+	if how.Plan != nil {
+		r.Open = newOpen(how, t)
 	}
-	return r
 }
 
 // fill computes the figures from the tally of the measured window.

@@ -36,7 +36,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCrowd(cfg, to, newDialer(to.addr)).run(ctx)
+	return newCrowd(cfg, to, newDialer(to.addr, cfg.LocalAddr)).run(ctx)
 }
 
 // crowd is all users of one run.
@@ -63,7 +63,6 @@ func newCrowd(cfg Config, to target, dial dialFunc) *crowd {
 			request:  newRequest(to, first, widest),
 			answers:  answerReader{codes: &c.codes},
 			products: cfg.ProductIDs,
-			rests:    cfg.Schedule != nil,
 		}
 		c.clients = append(c.clients, cl)
 		c.users = append(c.users, &user{
@@ -92,6 +91,14 @@ func (c *crowd) run(ctx context.Context) (*Result, error) {
 	if err := c.openAll(ctx); err != nil {
 		return nil, err
 	}
+	if c.cfg.Gate != nil {
+		if err := c.cfg.Gate(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := waitUntil(ctx, c.cfg.StartAt); err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	if c.cfg.Schedule == nil {
 		c.drive(ctx, start, func(u *user) { u.run(ctx, c.cfg.Duration) })
@@ -103,6 +110,22 @@ func (c *crowd) run(ctx context.Context) (*Result, error) {
 		return result, fmt.Errorf("the run was %w after %v", ErrInterrupted, result.Elapsed.Round(time.Millisecond))
 	}
 	return result, nil
+}
+
+// waitUntil waits for a start time that was agreed on; the zero time is now. One that
+// has passed is an error: this generator would miss what the others do.
+func waitUntil(ctx context.Context, at time.Time) error {
+	if at.IsZero() {
+		return nil
+	}
+	rest := time.Until(at)
+	if rest < 0 {
+		return fmt.Errorf("the connections were open %v after the start time: choose a later one", -rest.Round(time.Millisecond))
+	}
+	if !sleep(ctx, rest) {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // drive lets every user live, and beside them the progress and the watch over ctx, and
@@ -191,10 +214,15 @@ func (c *crowd) closeAll() {
 }
 
 // newDialer returns a function that connects to addr. A host name is resolved
-// once, at the first connection: all users talk to the same address.
-func newDialer(addr string) dialFunc {
+// once, at the first connection: all users talk to the same address. local is the IP
+// address to connect from; "" leaves it to the system.
+func newDialer(addr, local string) dialFunc {
 	var resolved atomic.Pointer[string]
 	dialer := net.Dialer{KeepAlive: -1} // requests follow one another; probes would only disturb
+	if ip := net.ParseIP(local); ip != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: ip}
+		dialer.Control = bindLate
+	}
 	return func(ctx context.Context) (net.Conn, error) {
 		to := addr
 		if known := resolved.Load(); known != nil {

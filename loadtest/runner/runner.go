@@ -27,6 +27,7 @@ type Config struct {
 	ProductIDs []int64      // what to order when there is no DB
 	Workload   attack.Workload
 	Users      int
+	FirstUser  int64 // number of the first of them; 0 means 1
 	Stock      int64 // units of each product that the run makes
 	Products   int   // how many it makes; 0 means 1
 	Skew       float64
@@ -37,6 +38,8 @@ type Config struct {
 	Warmup     time.Duration      // before it; sustained only
 	Meter      Meter              // of the stage's processes; nil: what the target's /metrics tell
 	Progress   func(attack.Progress)
+	StartAt    time.Time                  // when the users start, together with those of other machines; zero: when all are connected
+	Keep       func(*attack.Result) error // gets the outcomes before they are audited; nil: nobody wants them
 }
 
 // Run does one run and blocks until it is audited: for the warm-up and the duration, and then for as long as the last
@@ -48,10 +51,15 @@ func Run(ctx context.Context, cfg Config) (report.Run, error) {
 		return report.Run{}, err
 	}
 	meters, sampler := startMeters(ctx, cfg), startSampler(ctx, cfg)
-	result, err := attack.Run(ctx, attackConfig(cfg))
+	result, err := drive(ctx, attackConfig(cfg))
 	seen, resources := sampler.stop(), meters.stop(ctx)
 	if err != nil {
 		return report.Run{}, fmt.Errorf("drive %s: %w", cfg.Target.URL, err)
+	}
+	if cfg.Keep != nil {
+		if err := cfg.Keep(result); err != nil {
+			return report.Run{}, err
+		}
 	}
 	run := describe(cfg, result)
 	run.Resources = perOrder(resources, result)
@@ -93,7 +101,7 @@ func attackConfig(cfg Config) attack.Config {
 	return attack.Config{
 		Target: cfg.Target.URL, Workload: cfg.Workload, Users: cfg.Users, ProductIDs: cfg.ProductIDs,
 		Skew: cfg.Skew, Seed: cfg.Seed, Duration: cfg.warmup() + cfg.Duration, Warmup: cfg.warmup(),
-		Schedule: cfg.Schedule, LagTolerance: cfg.Tolerance,
+		Schedule: cfg.Schedule, LagTolerance: cfg.Tolerance, FirstUserID: cfg.FirstUser, StartAt: cfg.StartAt,
 		Progress: cfg.Progress, ProgressEvery: 250 * time.Millisecond,
 	}
 }

@@ -17,14 +17,19 @@ const serverDeadline = 2*time.Second + time.Second
 
 // settleAndAudit waits until nothing changes any more and compares the products with what the clients know.
 func settleAndAudit(ctx context.Context, cfg Config, products []database.Product, result *attack.Result) (audit.Report, error) {
-	how := database.Settling{AppName: cfg.Target.Stage()}
+	return auditProducts(ctx, cfg.DB, cfg.Target.Stage(), products, result)
+}
+
+// auditProducts is settleAndAudit for the products of a stage of that name; "" is any service.
+func auditProducts(ctx context.Context, db *database.DB, stage string, products []database.Product, result *attack.Result) (audit.Report, error) {
+	how := database.Settling{AppName: stage}
 	for outcome := range result.Outcomes() {
 		if outcome.Class == attack.Unknown {
 			how.Quiet = serverDeadline
 			break
 		}
 	}
-	snapshots, err := cfg.DB.WaitAllSettled(ctx, products, how)
+	snapshots, err := db.WaitAllSettled(ctx, products, how)
 	if err != nil {
 		return audit.Report{}, fmt.Errorf("read the products for the audit: %w", err)
 	}
