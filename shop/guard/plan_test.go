@@ -96,7 +96,7 @@ func TestSettle(t *testing.T) {
 	s := &seller{}
 	items := []*item{ask("first", 1, 1), ask("first", 1, 1), ask("first", 1, 2), ask("late", 1, 9)}
 	p := decide(items, map[int64]order.Product{1: {ID: 1, PriceCents: 100, Stock: 5}})
-	placed := map[string]order.Receipt{"first": {OrderID: 7, Status: order.StatusCreated}}
+	placed := []order.Receipt{{OrderID: 7, Status: order.StatusCreated, TotalCents: 100}}
 	late := ask("late", 1, 9)
 	past := map[string]store.Past{"late": {Receipt: order.Receipt{OrderID: 3}, Hash: string(late.hash[:])}}
 	if again := s.settle(t.Context(), p, placed, past); len(again) != 0 {
@@ -133,7 +133,7 @@ func TestSettleWithStrangers(t *testing.T) {
 	stranger.req.ServerKey = false
 	p := decide([]*item{stranger, hopeful, twin}, map[int64]order.Product{1: {ID: 1, PriceCents: 1, Stock: 5}})
 	p.taken[0].req.ServerKey = true // no look-up of its key, which would need a database
-	again := s.settle(t.Context(), p, nil, nil)
+	again := s.settle(t.Context(), p, make([]order.Receipt, len(p.taken)), nil)
 	if !slices.Equal(keysOf(again), []string{"hopeful", "stranger"}) {
 		t.Errorf("%v come again", keysOf(again))
 	}

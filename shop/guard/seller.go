@@ -78,12 +78,12 @@ func (s *seller) sell(ids []int64, gather func(map[int64]struct{}) []*item, putB
 		return
 	}
 	s.sizes.Observe(float64(len(p.taken) + len(p.refused)))
-	placed, past, err := tx.Commit(ctx, p.rows(), buyerKeys(p.refused))
+	receipts, past, err := tx.Commit(ctx, p.rows(), buyerKeys(p.refused))
 	tx.Release(ctx)
 	switch {
 	case err == nil:
-		s.remember(products, p, placed)
-		putBack(s.settle(ctx, p, placed, past))
+		s.remember(products, p, receipts)
+		putBack(s.settle(ctx, p, receipts, past))
 	case order.KindOf(err) == order.DuplicateKey:
 		putBack(s.answerPast(ctx, p))
 	case order.KindOf(err) == order.Timeout:
@@ -93,21 +93,20 @@ func (s *seller) sell(ids []int64, gather func(map[int64]struct{}) []*item, putB
 	}
 }
 
-// settle answers a batch that was committed. It returns the orders that must
-// be decided again.
-func (s *seller) settle(ctx context.Context, p plan, placed map[string]order.Receipt, past map[string]store.Past) (again []*item) {
+// settle answers a batch that was committed: receipts are those of p.taken. It
+// returns the orders that must be decided again.
+func (s *seller) settle(ctx context.Context, p plan, receipts []order.Receipt, past map[string]store.Past) (again []*item) {
 	first := make(map[string]*item, len(p.twins)) // accepted orders that have twins
 	for _, t := range p.twins {
 		first[t.req.Key] = nil
 	}
 	var strangers []*item // their users do not exist, so they were not written
-	for _, it := range p.taken {
-		receipt, ok := placed[it.req.Key]
-		if !ok {
+	for i, it := range p.taken {
+		receipt := receipts[i]
+		if receipt.OrderID == 0 {
 			strangers = append(strangers, it)
 			continue
 		}
-		receipt.TotalCents = it.total
 		if _, has := first[it.req.Key]; has {
 			first[it.req.Key] = &item{hash: it.hash, receipt: receipt}
 		}
@@ -229,12 +228,12 @@ func (s *seller) past(ctx context.Context, items []*item) (map[string]store.Past
 }
 
 // remember keeps which products a committed batch left without stock.
-func (s *seller) remember(products map[int64]order.Product, p plan, placed map[string]order.Receipt) {
+func (s *seller) remember(products map[int64]order.Product, p plan, receipts []order.Receipt) {
 	if s.opt.SoldOutFor <= 0 {
 		return
 	}
-	for _, it := range p.taken {
-		if _, ok := placed[it.req.Key]; ok {
+	for i, it := range p.taken {
+		if receipts[i].OrderID != 0 {
 			product := products[it.req.ProductID]
 			product.Stock -= it.req.Quantity
 			products[it.req.ProductID] = product

@@ -64,49 +64,53 @@ func lockProducts(ctx context.Context, conn *pgxpool.Conn, ids []int64) (map[int
 }
 
 // placeOrders writes the orders of existing users and takes stock for exactly
-// those that it wrote. Which ones it wrote is what it returns.
+// those. It answers with one row: the places in the arrays of what was written,
+// and the ids, which are drawn before the rows are written so that nothing need
+// be returned for each of them.
 const placeOrders = `
-WITH placed AS (
-	INSERT INTO orders (user_id, product_id, quantity, total_cents, status, idempotency_key, request_hash)
-	SELECT u.id, n.product_id, n.quantity, n.total_cents, 'created', n.key, n.hash
+WITH valid AS MATERIALIZED (
+	SELECT nextval('orders_id_seq') AS id, n.*
 	FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])
-		AS n (user_id, product_id, quantity, total_cents, key, hash)
+		WITH ORDINALITY AS n (user_id, product_id, quantity, total_cents, key, hash, place)
 	JOIN users u ON u.id = n.user_id
-	RETURNING id, product_id, quantity, idempotency_key, created_at
+), placed AS (
+	INSERT INTO orders (id, user_id, product_id, quantity, total_cents, status, idempotency_key, request_hash)
+	SELECT id, user_id, product_id, quantity, total_cents, 'created', key, hash FROM valid
 ), taken AS (
 	UPDATE products p SET stock = p.stock - t.units
-	FROM (SELECT product_id, sum(quantity) AS units FROM placed GROUP BY product_id) t
+	FROM (SELECT product_id, sum(quantity) AS units FROM valid GROUP BY product_id) t
 	WHERE p.id = t.product_id
 )
-SELECT id, idempotency_key, created_at FROM placed`
+SELECT array_agg(place), array_agg(id), now() FROM valid`
 
 // Commit writes the orders, takes their stock, and commits, in one round trip.
-// It returns the receipts by key; an order whose user does not exist is not
-// among them. Together with that it looks up the orders that hold one of keys.
+// It returns the receipts in the order of the orders; that of an order whose
+// user does not exist has no OrderID. Together with that it looks up the orders
+// that hold one of keys.
 //
 // It ignores the request's context, within a bound of its own. DuplicateKey
 // means that one of the orders' keys has an order, and that nothing was
 // written; Timeout that the outcome is not known.
-func (t *BatchTx) Commit(ctx context.Context, orders []NewOrder, keys []string) (map[string]order.Receipt, map[string]Past, error) {
+func (t *BatchTx) Commit(ctx context.Context, orders []NewOrder, keys []string) ([]order.Receipt, map[string]Past, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
-	placed := make(map[string]order.Receipt, len(orders))
+	receipts := make([]order.Receipt, len(orders))
 	past := make(map[string]Past)
 	var b pgx.Batch
 	if len(keys) > 0 {
 		queuePast(&b, keys, past)
 	}
 	if len(orders) > 0 {
-		queueOrders(&b, orders, placed)
+		queueOrders(&b, orders, receipts)
 	}
 	b.Queue("COMMIT").Exec(committed)
 	err := classifyCommit("commit batch", t.tx.conn.SendBatch(ctx, &b).Close())
 	// An error of the server leaves the transaction open, to be rolled back.
 	t.tx.open = err != nil && order.KindOf(err) != order.Timeout
-	return placed, past, err
+	return receipts, past, err
 }
 
-func queueOrders(b *pgx.Batch, orders []NewOrder, placed map[string]order.Receipt) {
+func queueOrders(b *pgx.Batch, orders []NewOrder, receipts []order.Receipt) {
 	n := len(orders)
 	numbers := make([]int64, 4*n)
 	users, products, quantities, totals := numbers[:n], numbers[n:2*n], numbers[2*n:3*n], numbers[3*n:]
@@ -115,15 +119,16 @@ func queueOrders(b *pgx.Batch, orders []NewOrder, placed map[string]order.Receip
 		users[i], products[i], quantities[i], totals[i] = o.UserID, o.ProductID, o.Quantity, o.TotalCents
 		keys[i], hashes[i] = o.Key, o.Hash
 	}
-	b.Queue(placeOrders, users, products, quantities, totals, keys, hashes).Query(func(rows pgx.Rows) error {
-		var id int64
-		var key string
+	b.Queue(placeOrders, users, products, quantities, totals, keys, hashes).QueryRow(func(row pgx.Row) error {
+		var places, ids []int64
 		var at time.Time
-		_, err := pgx.ForEachRow(rows, []any{&id, &key, &at}, func() error {
-			placed[key] = order.Receipt{OrderID: id, Status: order.StatusCreated, CreatedAt: at}
-			return nil
-		})
-		return err
+		if err := row.Scan(&places, &ids, &at); err != nil {
+			return err
+		}
+		for i, place := range places {
+			receipts[place-1] = order.Receipt{OrderID: ids[i], Status: order.StatusCreated, TotalCents: totals[place-1], CreatedAt: at}
+		}
+		return nil
 	})
 }
 

@@ -37,22 +37,22 @@ func TestBatchSells(t *testing.T) {
 	if len(products) != 2 || products[p].Stock != 5 || products[q].Stock != 6 || products[p].PriceCents != 10 {
 		t.Errorf("locked %+v", products)
 	}
-	orders := []NewOrder{row(1, p, "a"), row(2, p, "b"), row(3, q, "c"), row(10_001, p, "stranger")}
-	placed, past, err := tx.Commit(ctx, orders, []string{"earlier", "never"})
+	orders := []NewOrder{row(3, p, "c"), row(1, p, "a"), row(2, q, "b"), row(10_001, p, "stranger")}
+	receipts, past, err := tx.Commit(ctx, orders, []string{"earlier", "never"})
 	tx.Release(ctx)
-	if err != nil || len(placed) != 3 || len(past) != 1 {
-		t.Fatalf("Commit() = %+v, %+v, %v", placed, past, err)
+	if err != nil || len(receipts) != len(orders) || len(past) != 1 {
+		t.Fatalf("Commit() = %+v, %+v, %v", receipts, past, err)
 	}
-	ids := map[int64]bool{}
-	for _, key := range []string{"a", "b", "c"} {
-		r := placed[key]
-		if r.Status != order.StatusCreated || r.CreatedAt.IsZero() {
-			t.Errorf("%s: %+v", key, r)
+	for i, r := range receipts[:3] {
+		if r.Status != order.StatusCreated || r.CreatedAt.IsZero() || r.TotalCents != 10 {
+			t.Errorf("%s: %+v", orders[i].Key, r)
 		}
-		ids[r.OrderID] = true
+		if id := query[int64](t, s.admin, `SELECT id FROM orders WHERE idempotency_key = $1`, orders[i].Key); id != r.OrderID {
+			t.Errorf("%s: the receipt has order %d, the database %d", orders[i].Key, r.OrderID, id)
+		}
 	}
-	if _, ok := placed["stranger"]; ok || len(ids) != 3 {
-		t.Errorf("placed %+v", placed)
+	if receipts[3].OrderID != 0 {
+		t.Errorf("an unknown user got %+v", receipts[3])
 	}
 	hash := buy(q, "").Hash()
 	if earlier := past["earlier"]; earlier.Receipt.TotalCents != 10 || earlier.Hash != string(hash[:]) {
