@@ -71,7 +71,7 @@ latency() {
 
 flash() {
     local runs=${FLASH_RUNS:-50}
-    compare --stages 5 --workload flash-sale --stock 1000 --users 10000 --duration 60s --repeat "$runs" || true
+    compare --stages 5 --guards batch --workload flash-sale --stock 1000 --users 10000 --duration 60s --repeat "$runs" || true
     figures '[.audit.verdict, .audit.sold, .audit.undersold, .failed, .unknown] | @tsv' | sort | uniq -c |
         awk '{print "flash sale of 1,000 units, 10,000 buyers: " $1 " runs " $2 ", sold " $3 ", undersold " $4 ", failed " $5 ", unknown " $6}'
 }
