@@ -30,6 +30,7 @@ type batch struct {
 
 	mu      sync.Mutex
 	waiting []*item
+	closed  bool
 	wake    chan struct{} // holds one: somebody waits
 	stop    chan struct{}
 	ended   chan struct{}
@@ -109,7 +110,7 @@ func (b *batch) Place(ctx context.Context, req order.Request) (order.Receipt, er
 // add reports whether there was room.
 func (b *batch) add(it *item) bool {
 	b.mu.Lock()
-	if len(b.waiting) >= b.opt.QueueCap {
+	if b.closed || len(b.waiting) >= b.opt.QueueCap {
 		b.mu.Unlock()
 		return false
 	}
@@ -224,9 +225,11 @@ func (b *batch) putBack(items []*item) {
 	b.waiting = append(items, b.waiting...)
 }
 
-// Close commits what waits and ends the committer. Nobody may call Place any
-// more.
+// Close commits what waits and ends the committer. A later Place is refused.
 func (b *batch) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
 	close(b.stop)
 	<-b.ended
 	return nil

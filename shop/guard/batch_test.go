@@ -111,6 +111,8 @@ func TestBatchCloseDrains(t *testing.T) {
 		if got := slices.Concat(f.batches...); !slices.Equal(got, []string{"a", "b", "c"}) {
 			t.Errorf("sold %v", got)
 		}
+		_, err := b.Place(t.Context(), buy(1, "late")) // else it would wait for ever
+		wantKind(t, err, order.Overloaded)
 	})
 }
 

@@ -10,6 +10,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"example.com/flashsale/shop/order"
@@ -28,7 +29,9 @@ type ExecuteAll = func(ctxs []context.Context, reqs []order.Request, answer func
 
 // Queue is a bounded queue of orders. It may be used concurrently.
 type Queue struct {
-	jobs chan *Job
+	jobs   chan *Job
+	mu     sync.RWMutex // Submit must not send on a channel that Close closes
+	closed bool
 }
 
 // New returns a queue in which at most capacity orders wait.
@@ -41,12 +44,10 @@ func New(capacity int) *Queue {
 // was not executed and will not be. Once an executor has it, Submit waits for
 // the executor, whose own waits end with ctx.
 //
-// Submit must not be called after Close.
+// After Close it is an Overloaded error, too.
 func (q *Queue) Submit(ctx context.Context, req order.Request) (order.Receipt, error) {
 	j := &Job{ctx: ctx, req: req, done: make(chan struct{})}
-	select {
-	case q.jobs <- j:
-	default:
+	if !q.add(j) {
 		return order.Receipt{}, order.Overload("the queue is full, try again")
 	}
 	select {
@@ -60,12 +61,33 @@ func (q *Queue) Submit(ctx context.Context, req order.Request) (order.Receipt, e
 	return j.receipt, j.err
 }
 
+// add reports whether there was room.
+func (q *Queue) add(j *Job) bool {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	if q.closed {
+		return false
+	}
+	select {
+	case q.jobs <- j:
+		return true
+	default:
+		return false
+	}
+}
+
 // Jobs returns the channel that executors range over. It ends after Close, when
 // the last waiting order has been taken.
 func (q *Queue) Jobs() <-chan *Job { return q.jobs }
 
-// Close lets the executors finish what waits and end. It does not wait.
-func (q *Queue) Close() { close(q.jobs) }
+// Close lets the executors finish what waits and end. It does not wait. A
+// shutdown that ran out of time can leave requests that submit after it.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	close(q.jobs)
+}
 
 // Job is one order in the queue.
 type Job struct {

@@ -391,3 +391,13 @@ func TestEachOrderIsExecutedOrRefused(t *testing.T) {
 		t.Error("this run tried too little")
 	}
 }
+
+// A request that outlived the shutdown is refused; it must not panic.
+func TestSubmitAfterClose(t *testing.T) {
+	t.Parallel()
+	q := queue.New(1)
+	q.Close()
+	if _, err := q.Submit(t.Context(), order.Request{}); order.KindOf(err) != order.Overloaded {
+		t.Errorf("got %v, want overloaded", err)
+	}
+}
