@@ -229,6 +229,8 @@ func TestLostCommit(t *testing.T) {
 			items := []*item{ask("a", product, 1), ask("b", product, 1)}
 			seller.sell([]int64{product}, func(map[int64]struct{}) []*item {
 				// The lock is held, COMMIT is next.
+				session := s.count(t, `SELECT pid::bigint FROM pg_stat_activity
+					WHERE application_name = $1 AND datname = current_database() AND state = 'idle in transaction'`, s.name)
 				if tc.toxic == "" {
 					s.count(t, `SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()`, s.name)
 					return items
@@ -238,10 +240,11 @@ func TestLostCommit(t *testing.T) {
 					t.Error(err)
 				}
 				if tc.mend {
-					// Only the connection that exists now is cut.
+					// Only the connection that exists now is cut. Its session ends when it
+					// is; one that is merely idle may still have its answer under way.
 					go func() {
 						until(t, "the session ends", func() bool {
-							return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state <> 'idle' AND datname = current_database()`, s.name) == 0
+							return s.count(t, `SELECT count(*) FROM pg_stat_activity WHERE pid = $1::bigint`, session) == 0
 						})
 						if err := proxy.Toxics.RemoveToxic(context.Background(), "cut"); err != nil {
 							t.Error(err)
