@@ -15,7 +15,7 @@ type rateFlags struct {
 	Rate         *float64      `group:"Open model" placeholder:"N" help:"Send N orders per second, whether or not earlier ones were answered; implies --workload sustained. --users is then how many connections there are to send them on."`
 	Arrivals     string        `group:"Open model" enum:"constant,poisson" default:"constant" help:"constant: one order after every 1/N s; poisson: at random, as independent buyers come."`
 	Profile      string        `group:"Open model" enum:"constant,ramp,step,spike,sine" default:"constant" help:"How the rate changes while it is measured; see above."`
-	Peak         *float64      `group:"Open model" placeholder:"N" help:"Orders per second at the peak of a profile."`
+	Peak         *float64      `group:"Open model" placeholder:"N" help:"Orders per second at the peak of a profile (spike: five times --rate)."`
 	Steps        *int          `group:"Open model" placeholder:"N" help:"Profile step: number of stairs (2)."`
 	SpikeFor     time.Duration `group:"Open model" placeholder:"D" help:"Profile spike: how long the peak lasts (a fifth of --duration)."`
 	Period       time.Duration `group:"Open model" placeholder:"D" help:"Profile sine: from one trough to the next (--duration)."`
@@ -30,7 +30,8 @@ connection becomes free within 5 s is dropped and counted. The profiles, after a
   constant  --rate all the time
   ramp      in a straight line from --rate to --peak
   step      from --rate to --peak in --steps stairs of equal length and height
-  spike     --rate; from two fifths of the duration on --peak, for --spike-for; then --rate again
+  spike     --rate; from two fifths of the duration on --peak, for --spike-for; then --rate again: an overload, for
+            which goodput, rejections and the time until it is over are reported
   sine      a wave that begins at --rate, its trough, and swings to --peak and back within each --period`
 
 // schedule returns the schedule that the flags ask for, or nil for a closed loop.

@@ -248,7 +248,7 @@ func factor(ratio float64) string { return fmt.Sprintf("%.2f×", ratio) }
 
 // tables are those that a reader sees first: the runs, and how near they came to the ceilings.
 func tables(r *Result) []grid {
-	return slices.Concat(capacityGrids(r), workloadGrids(r), openGrids(r), ceilingGrids(r))
+	return slices.Concat(capacityGrids(r), workloadGrids(r), overloadGrids(r), openGrids(r), ceilingGrids(r))
 }
 
 // terms explain the tables of this result.
@@ -256,6 +256,9 @@ func terms(r *Result) []term {
 	out := glossary
 	if len(openGrids(r)) > 0 {
 		out = slices.Concat(out, openTerms)
+	}
+	if len(overloadGrids(r)) > 0 {
+		out = slices.Concat(out, overloadTerms)
 	}
 	if r.Ceilings.Any() {
 		out = slices.Concat(out, ceilingTerms)

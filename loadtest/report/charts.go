@@ -407,6 +407,10 @@ func seriesChart(runs []*Run, style styles, title, note string, text func(float6
 		p.band(0, warmup)
 		note = strings.TrimSpace(note + " Shaded: warm-up, not part of the figures.")
 	}
+	if o := runs[0].Overload; o != nil && len(runs) == 1 {
+		p.band(o.FromSeconds, min(o.FromSeconds+o.Seconds, end))
+		note = strings.TrimSpace(note + " Shaded in the middle: the spike.")
+	}
 	p.yTicks(ticks, text)
 	p.secondTicks(end)
 	var names []string

@@ -64,6 +64,7 @@ func Judge(r *Result) Judgement {
 	for _, i := range unexpected {
 		j.Sentences = append(j.Sentences, describeFailure(&r.Runs[i]))
 	}
+	j.Sentences = append(j.Sentences, describeOverload(r)...)
 	j.Sentences = append(j.Sentences, describeExpected(r)...)
 	if len(r.Thresholds) > 0 && len(missed) == 0 {
 		j.Sentences = append(j.Sentences, "Thresholds met: "+printable(list(r.Thresholds, "and"))+".")
@@ -244,13 +245,17 @@ func problems(a *audit.Report) string {
 	return strings.Join(out, ", ")
 }
 
-// Name says which run this is: stage, guard and workload.
+// Name says which run this is: stage, guard, workload, and in the open model the rate.
 func (run *Run) Name() string {
 	full := run.place()
 	if run.Guard != "" {
 		full += ", guard " + name(string(run.Guard))
 	}
-	return full + ", " + name(run.Workload)
+	full += ", " + name(run.Workload)
+	if run.Settings.RatePerSecond != nil {
+		full += " at " + ratesText(run) + "/s"
+	}
+	return full
 }
 
 // place is the stage, or the target where that is no stage.

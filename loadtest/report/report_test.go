@@ -170,6 +170,10 @@ var added = []string{
 	"runs.dropped", "runs.void_reason", "runs.settings.peak_per_second", "runs.settings.profile", "runs.settings.arrivals",
 	"runs.generator", "runs.generator.lag_p50_ms", "runs.generator.lag_p99_9_ms", "runs.generator.lag_max_ms", "runs.generator.lag_tolerance_ms",
 	"runs.generator.late", "runs.generator.late_share", "runs.generator.cpu_share", "runs.generator.queued",
+	"runs.overload", "runs.overload.from_seconds", "runs.overload.seconds", "runs.overload.due", "runs.overload.accepted", "runs.overload.overloaded",
+	"runs.overload.overloaded_share", "runs.overload.other", "runs.overload.dropped", "runs.overload.goodput_per_second",
+	"runs.overload.goodput_before_per_second", "runs.overload.p99_ms", "runs.overload.before_p99_ms", "runs.overload.before_failed_share",
+	"runs.overload.recovered", "runs.overload.recovery_ms",
 	"runs.latency_percentiles", "runs.latency_percentiles.percentile", "runs.latency_percentiles.ms",
 	"runs.series", "runs.series.t_seconds", "runs.series.seconds", "runs.series.accepted", "runs.series.replayed", "runs.series.rejected",
 	"runs.series.failed", "runs.series.unknown", "runs.series.dropped", "runs.series.p50_ms", "runs.series.p99_ms", "runs.series.max_ms",
@@ -190,7 +194,7 @@ func TestKeysAreThoseOfTheFormat(t *testing.T) {
 	sample := &Sample{}
 	r.Ceilings = Ceilings{sample, sample, sample, sample}
 	r.Capacities = []Capacity{{Probes: []Probe{{}}}}
-	r.Runs[0].ServiceTime, r.Runs[0].Generator = &Latency{}, &Generator{}
+	r.Runs[0].ServiceTime, r.Runs[0].Generator, r.Runs[0].Overload = &Latency{}, &Generator{}, &Overload{}
 	r.Runs[0].Ceiling, r.Runs[0].Ceilings = &CeilingRatio{}, []CeilingRatio{{}}
 	r.Runs[0].LatencyPercentiles, r.Runs[0].Series = []Percentile{{}}, []Point{{}}
 	r.Runs = r.Runs[:1]

@@ -125,6 +125,7 @@ type Run struct {
 	Dropped             *int64           `json:"dropped"`         // due in the measured window, but not sent in time; not among Requests
 	VoidReason          Text             `json:"void_reason"`     // why the figures say nothing about the service; empty: they do
 	Generator           *Generator       `json:"generator"`
+	Overload            *Overload        `json:"overload"` // nil: there was no spike
 	SupportedDailyUsers *int64           `json:"supported_daily_users"`
 	Ceiling             *CeilingRatio    `json:"ceiling"`  // the lowest of those that bound it
 	Ceilings            []CeilingRatio   `json:"ceilings"` // all that were measured for it; nil: none

@@ -21,7 +21,7 @@ func describe(cfg Config, result *attack.Result) report.Run {
 		LatencyPercentiles: percentiles(result.Accepted),
 	}
 	if result.Open != nil {
-		describeOpen(&run, result.Open)
+		describeOpen(&run, result)
 	}
 	if h := cfg.Target.Health; h != nil {
 		run.Stage, run.Guard, run.Expected = report.Text(h.Stage), report.Text(h.Guard), report.Text(h.Expected)

@@ -6,13 +6,14 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"example.com/flashsale/loadtest/attack"
+	"example.com/flashsale/loadtest/overload"
 	"example.com/flashsale/loadtest/report"
 	"example.com/flashsale/loadtest/schedule"
 )
 
 // describeOpen adds what only the open model has.
-func describeOpen(run *report.Run, open *attack.Open) {
-	plan := open.Plan
+func describeOpen(run *report.Run, result *attack.Result) {
+	open, plan := result.Open, result.Open.Plan
 	run.Settings.RatePerSecond = new(plan.Rate)
 	run.Settings.Profile = report.Text(cmp.Or(plan.Profile, schedule.Constant))
 	run.Settings.Arrivals = report.Text(cmp.Or(plan.Arrivals, schedule.Even))
@@ -23,6 +24,10 @@ func describeOpen(run *report.Run, open *attack.Open) {
 	run.Dropped = new(open.Dropped)
 	run.VoidReason = report.Text(open.Void())
 	run.Generator = describeGenerator(open)
+	if from, to := plan.SpikeWindow(); to > from {
+		span := overload.Span{Measured: plan.Warmup, From: from, To: to, End: plan.Warmup + plan.Duration}
+		run.Overload = new(overload.Measure(span, result.Outcomes(), result.Drops(), attack.DefaultClientTimeout))
+	}
 }
 
 func describeGenerator(open *attack.Open) *report.Generator {

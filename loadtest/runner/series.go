@@ -57,10 +57,9 @@ func (g grid) interval(i int) (from, length time.Duration) {
 func addSeries(run *report.Run, result *attack.Result, seen samples) {
 	g := grid{fine: result.Workload == attack.FlashSale, end: result.Elapsed}
 	fillSeries(run, g, result.Outcomes())
-	if result.Open != nil {
+	if result.Open != nil { // the closed model drops nothing
 		addDropped(run.Series, g, result.Drops())
 	}
-	addDrops(run, g, result)
 	addSamples(run.Series, result.Start, g, seen)
 }
 
@@ -105,19 +104,6 @@ func addOutcomes(run *report.Run, g grid, outcomes iter.Seq[attack.Outcome]) {
 	for i := range run.Series {
 		open += opened[i]
 		run.Series[i].InFlight = open
-	}
-}
-
-// addDrops counts what was not sent where it was due. The closed model drops nothing.
-func addDrops(run *report.Run, g grid, result *attack.Result) {
-	if result.Open == nil {
-		return
-	}
-	for i := range run.Series {
-		run.Series[i].Dropped = new(int64)
-	}
-	for due := range result.Drops() {
-		*run.Series[g.index(due)].Dropped++
 	}
 }
 

@@ -111,10 +111,7 @@ func (p Plan) pieces() []piece {
 	case Step:
 		return p.stairs()
 	case Spike:
-		length := p.SpikeFor
-		if length == 0 {
-			length = time.Duration(spikeLength * float64(p.Duration))
-		}
+		length := p.spikeFor()
 		pieces := []piece{flat(p.spikeAt(), p.Rate), flat(length, p.Peak)}
 		if after := p.Duration - p.spikeAt() - length; after > 0 {
 			pieces = append(pieces, flat(after, p.Rate))

@@ -44,14 +44,17 @@ const (
 	DefaultSteps = 2
 	MaxRate      = 1_000_000 // per second
 	maxSteps     = 1000
-	spikeStart   = 0.4 // part of the measured time
-	spikeLength  = 0.2 // likewise; so as much time is left to see the recovery as there was before
+	// DefaultSpikeFactor is how many times Rate the peak of a Spike is: an overload that no service has spare capacity for.
+	DefaultSpikeFactor = 5
+
+	spikeStart  = 0.4 // part of the measured time
+	spikeLength = 0.2 // likewise; so as much time is left to see the recovery as there was before
 )
 
 // Plan describes a schedule. Rate and Duration are required.
 type Plan struct {
 	Rate     float64 // requests per second at the start
-	Peak     float64 // of every profile but Constant
+	Peak     float64 // of every profile but Constant; 0 means DefaultSpikeFactor × Rate for Spike
 	Profile  Profile // "" means Constant
 	Arrivals Arrivals
 	Steps    int           // of Step; 0 means DefaultSteps
@@ -64,6 +67,7 @@ type Plan struct {
 
 // Validate returns an error that says in one sentence what is wrong with the plan, or nil.
 func (p Plan) Validate() error {
+	p = p.filled()
 	switch p.Profile {
 	case "", Constant, Ramp, Step, Spike, Sine:
 	default:
@@ -93,7 +97,31 @@ func (p Plan) Validate() error {
 
 func inRange(rate float64) bool { return rate > 0 && rate <= MaxRate } // NaN is not
 
+// filled returns the plan with the peak that a spike has by default.
+func (p Plan) filled() Plan {
+	if p.Profile == Spike && p.Peak == 0 {
+		p.Peak = DefaultSpikeFactor * p.Rate
+	}
+	return p
+}
+
 func (p Plan) spikeAt() time.Duration { return time.Duration(spikeStart * float64(p.Duration)) }
+
+func (p Plan) spikeFor() time.Duration {
+	if p.SpikeFor == 0 {
+		return time.Duration(spikeLength * float64(p.Duration))
+	}
+	return p.SpikeFor
+}
+
+// SpikeWindow returns when a Spike begins and ends, since the start of the warm-up. Both are 0 for other profiles.
+func (p Plan) SpikeWindow() (from, to time.Duration) {
+	if p.Profile != Spike {
+		return 0, 0
+	}
+	from = p.Warmup + p.spikeAt()
+	return from, from + p.spikeFor()
+}
 
 // MaxRate returns the highest rate that the plan reaches, per second.
 func (p Plan) MaxRate() float64 { return max(p.Rate, p.Peak) }
@@ -110,6 +138,7 @@ func New(p Plan) (*Schedule, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
+	p = p.filled()
 	s := &Schedule{plan: p, total: p.Warmup + p.Duration}
 	if p.Warmup > 0 {
 		s.curve.add(linear{length: p.Warmup.Seconds(), from: p.Rate, to: p.Rate})
@@ -120,7 +149,7 @@ func New(p Plan) (*Schedule, error) {
 	return s, nil
 }
 
-// Plan returns what the schedule was made from.
+// Plan returns what the schedule was made from, with the peak of a spike filled in.
 func (s *Schedule) Plan() Plan { return s.plan }
 
 // Duration returns how long the schedule lasts, warm-up included.

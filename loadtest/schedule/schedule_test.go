@@ -182,7 +182,30 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%s: got %v", want, err)
 		}
 	}
+	if s, err := New(Plan{Rate: 300_000, Profile: Spike, Duration: second}); err == nil || s != nil {
+		t.Error("five times the rate is more than the highest one")
+	}
 	if p := (Plan{Rate: 1, Peak: 5}); p.MaxRate() != 5 {
 		t.Errorf("max rate %v", p.MaxRate())
+	}
+}
+
+func TestASpikeIsFiveTimesTheRate(t *testing.T) {
+	s := mustNew(t, Plan{Rate: 10, Profile: Spike, Warmup: time.Second, Duration: 10 * time.Second})
+	if peak := s.Plan().Peak; peak != 50 {
+		t.Errorf("peak %g", peak)
+	}
+	from, to := s.Plan().SpikeWindow()
+	if from != 5*time.Second || to != 7*time.Second {
+		t.Errorf("from %v to %v", from, to)
+	}
+	if due := s.Hits(to) - s.Hits(from); math.Abs(due-100) > 1e-9 {
+		t.Errorf("%g requests are due in the spike", due)
+	}
+	if s := mustNew(t, Plan{Rate: 10, Peak: 20, Profile: Spike, SpikeFor: ms, Duration: 10 * time.Second}); s.Plan().Peak != 20 {
+		t.Error("a peak that was given is not kept")
+	}
+	if from, to := (Plan{Rate: 1, Profile: Sine, Duration: time.Second}).SpikeWindow(); from != 0 || to != 0 {
+		t.Errorf("a sine has a spike from %v to %v", from, to)
 	}
 }
