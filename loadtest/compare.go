@@ -29,7 +29,7 @@ const (
 type compareCmd struct {
 	Stages       []string      `default:"1,2,3,4,5" placeholder:"S" help:"Which stages (${default})."`
 	Guards       []string      `placeholder:"G" help:"Drive each stage with these guards, all workloads with each, instead of none and its own."`
-	Workload     string        `enum:"flash-sale,sustained,both" default:"both" help:"flash-sale: everybody at once for a few units; sustained: orders without pause; or both."`
+	Workload     string        `enum:"flash-sale,sustained,both,none" default:"both" help:"flash-sale: everybody at once for a few units; sustained: orders without pause; or both; or none, with --capacity."`
 	Users        int           `default:"64" help:"Users; each waits for its answer before it orders again."`
 	Stock        int64         `default:"100" help:"Units in the flash sale. The sustained workload never sells out."`
 	Products     int           `default:"1" help:"Products that the sustained workload orders; a flash sale has one."`
@@ -45,6 +45,7 @@ type compareCmd struct {
 	ExpectBroken bool          `help:"Fail when a broken guard passes in all of its runs."`
 	Out          string        `placeholder:"DIR" help:"Folder for the report (results/<time>)."`
 
+	capacityFlags
 	reportFlags
 }
 
@@ -59,6 +60,10 @@ How fast is each stage, of what is possible here? One to compare with in a minut
   loadtest compare --ceilings --user-latency 0s --stages 4,5 --workload sustained --duration 2s
   loadtest compare --ceilings --user-latency 0s --users 1024 --repeat 3
 
+For how many daily users is each enough, and what does the textbook claim?
+
+  loadtest compare --capacity --workload none
+
 Every setting of a stage can be given with --stage-env; go run ./stage5-hybrid --help lists them.`
 }
 
@@ -70,7 +75,8 @@ type comparison struct {
 	stageEnv stageEnv
 	launcher *launcher
 	db       *database.DB
-	gauge    *gauge // nil: no ceilings are wanted
+	gauge    *gauge  // nil: no ceilings are wanted
+	finder   *finder // nil: no capacities are wanted
 	line     *progress
 	result   *report.Result
 }
@@ -120,6 +126,9 @@ func (c *comparison) prepare() (err error) {
 		}
 		c.stages = append(c.stages, name)
 	}
+	if c.finder, err = c.newFinder(); err != nil {
+		return err
+	}
 	if _, err := stage.Root(); err != nil {
 		return usagef("%w", err)
 	}
@@ -150,6 +159,8 @@ func (c *compareCmd) validate() error {
 		return usagef("--products %d: a flash sale has one product; add --workload sustained", c.Products)
 	case c.Workload == string(attack.FlashSale) && c.Ceilings:
 		return usagef("--ceilings judges sustained runs only; leave --workload flash-sale out")
+	case c.Workload == noWorkload && (c.Ceilings || len(c.Guards) > 0 || c.Repeat > 1):
+		return usagef("--ceilings, --guards and --repeat belong to a workload; leave --workload none out")
 	}
 	return nil
 }
@@ -193,6 +204,7 @@ func (c *comparison) allSessions() error {
 	if err := c.tryGuards(); err != nil {
 		return interruptedOr(c.app.ctx, err)
 	}
+	c.announceCapacity()
 	sessions := c.plan()
 	for i, s := range sessions {
 		c.line.plan(c.estimate(s, i == 0)...)
@@ -202,7 +214,7 @@ func (c *comparison) allSessions() error {
 			return interruptedOr(c.app.ctx, err)
 		}
 	}
-	return nil
+	return interruptedOr(c.app.ctx, c.capacities())
 }
 
 // tryGuards starts the first stage once with each guard that the user named. Only a stage knows the guards that there
@@ -230,6 +242,9 @@ type session struct {
 // plan lists the sessions. Repeats go through all of them again, rather than repeat each, because a machine drifts.
 func (c *comparison) plan() []session {
 	workloads := []attack.Workload{attack.FlashSale, attack.Sustained}
+	if c.Workload == noWorkload {
+		return nil
+	}
 	if c.Workload != bothWorkloads {
 		workloads = []attack.Workload{attack.Workload(c.Workload)}
 	}

@@ -24,18 +24,18 @@ const (
 // probing is the search for the capacity of one target.
 type probing struct {
 	*finder
-	target    runner.Target
-	db        *database.DB // nil: no audit
-	meter     runner.Meter
-	found     report.Capacity
-	last      report.Run
-	confirmed report.Run
-	wrong     []report.Run // those that the audit did not pass
+	target runner.Target
+	db     *database.DB // nil: no audit
+	meter  runner.Meter
+	found  report.Capacity
+	last   report.Run
+	held   map[float64]report.Run // the last one that held, by its rate
+	wrong  []report.Run           // those that the audit did not pass
 }
 
 // search finds the capacity of a target, and adds it to the result with the run that confirmed it.
 func (f *finder) search(target runner.Target, db *database.DB, meter runner.Meter) error {
-	p := &probing{finder: f, target: target, db: db, meter: meter, found: report.Capacity{
+	p := &probing{finder: f, target: target, db: db, meter: meter, held: map[float64]report.Run{}, found: report.Capacity{
 		Target: target.URL, Objective: f.objective.String(), RequestsPerUser: f.demand.RequestsPerUser, PeakFactor: f.demand.PeakFactor,
 	}}
 	if h := target.Health; h != nil {
@@ -43,12 +43,29 @@ func (f *finder) search(target runner.Target, db *database.DB, meter runner.Mete
 	}
 	p.say("%s: searching for the highest rate that holds %s (%s arrivals, %d connections)\n",
 		cmp.Or(target.Stage(), target.URL), p.found.Objective, f.Arrivals, f.Users)
-	limit, err := capacity.Search(f.limits, p.try)
+	limits, err := p.bounds()
+	if err != nil {
+		return err
+	}
+	limit, err := capacity.Search(limits, p.try)
 	if err != nil {
 		return err
 	}
 	p.conclude(limit)
 	return nil
+}
+
+// bounds are the limits of this search.
+func (p *probing) bounds() (limits capacity.Limits, err error) {
+	limits = p.limits
+	if p.SearchTime > 0 {
+		began := time.Now()
+		limits.Enough = func() bool { return time.Since(began) >= p.SearchTime }
+	}
+	if p.scouts {
+		limits.Start, err = p.firstRate()
+	}
+	return limits, err
 }
 
 // say prints a line in the place of the progress.
@@ -63,22 +80,28 @@ func (p *probing) try(rate float64, phase capacity.Phase) (capacity.Verdict, err
 	if err != nil {
 		return capacity.Void, err
 	}
-	p.line.plan(cfg.Warmup + cfg.Duration)
-	p.line.next(fmt.Sprintf("%s at %.1f/s", phase, rate))
-	run, err := runner.Run(p.app.ctx, cfg)
+	run, err := p.run(cfg, fmt.Sprintf("%s at %.1f/s", phase, rate))
 	if err != nil {
 		return capacity.Void, err
 	}
 	verdict, why := p.judge(run)
 	p.last = run
-	if verdict == capacity.Held && phase == capacity.Confirming {
-		p.confirmed = run
-	}
-	if run.Audit != nil && run.Audit.Verdict != audit.OK {
-		p.wrong = append(p.wrong, run)
+	if verdict == capacity.Held {
+		p.held[rate] = run
 	}
 	p.record(run, rate, phase, verdict, why)
 	return verdict, nil
+}
+
+// run drives the target once, and keeps what the audit does not pass.
+func (p *probing) run(cfg runner.Config, what string) (report.Run, error) {
+	p.line.plan(cfg.Warmup + cfg.Duration)
+	p.line.next(what)
+	run, err := runner.Run(p.app.ctx, cfg)
+	if err == nil && run.Audit != nil && run.Audit.Verdict != audit.OK {
+		p.wrong = append(p.wrong, run)
+	}
+	return run, err
 }
 
 func (p *probing) config(rate float64) (runner.Config, error) {
@@ -87,14 +110,21 @@ func (p *probing) config(rate float64) (runner.Config, error) {
 	timetable, err := schedule.New(schedule.Plan{
 		Rate: rate, Arrivals: schedule.Arrivals(p.Arrivals), Warmup: p.Warmup, Duration: duration, Seed: p.result.Seed,
 	})
+	cfg := p.base(duration)
+	cfg.Schedule, cfg.Tolerance = timetable, p.LagTolerance
+	return cfg, err
+}
+
+// base is a run without pause.
+func (p *probing) base(duration time.Duration) runner.Config {
 	cfg := runner.Config{
 		Target: p.target, DB: p.db, ProductIDs: p.Product, Workload: attack.Sustained, Users: p.Users, Stock: sustainedStock, Seed: p.result.Seed,
-		Duration: duration, Warmup: p.Warmup, Schedule: timetable, Tolerance: p.LagTolerance, Meter: p.meter, Progress: p.line.update,
+		Duration: duration, Warmup: p.Warmup, Meter: p.meter, Progress: p.line.update,
 	}
 	if p.db == nil && len(cfg.ProductIDs) == 0 {
 		cfg.ProductIDs = []int64{1} // guard noop does not look
 	}
-	return cfg, err
+	return cfg
 }
 
 // judge says whether a run met the objective, and if not, why.
@@ -156,7 +186,7 @@ func milliText(ms *float64) string {
 
 // conclude adds what was found to the result.
 func (p *probing) conclude(limit capacity.Found) {
-	p.found.RatePerSecond, p.found.Limited = limit.Rate, limit.Limited
+	p.found.RatePerSecond, p.found.Limited, p.found.Unfinished = limit.Rate, limit.Limited, limit.Unfinished
 	if limit.Missed > 0 {
 		p.found.MissedPerSecond = new(limit.Missed)
 	}
@@ -166,7 +196,7 @@ func (p *probing) conclude(limit capacity.Found) {
 	p.result.Runs = append(p.result.Runs, p.wrong...)
 	run := p.last
 	if limit.Rate > 0 {
-		run = p.confirmed
+		run = p.held[limit.Rate]
 		run.SupportedDailyUsers = new(p.found.SupportedDailyUsers)
 	}
 	if run.Audit == nil || run.Audit.Verdict == audit.OK {

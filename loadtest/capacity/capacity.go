@@ -28,21 +28,30 @@ func (v Verdict) String() string {
 	return [...]string{"held", "missed", "void"}[v]
 }
 
-// Limits bound a search. All are required but Confirmations.
+// Limits bound a search. All are required but Confirmations and Enough.
 type Limits struct {
 	Start         float64 // the first rate to try, per second
 	Min, Max      float64
 	Precision     float64 // the search ends when both ends of the bracket are within this share, such as 0.05
 	Confirmations int     // how often the result must hold again; 0 means 1
+
+	// Enough is asked before every probe but the first. Where it says yes the search ends with what is known. nil never does.
+	Enough func() bool
 }
 
 // Found is the result of a search.
 type Found struct {
-	Rate     float64 // the highest rate that was confirmed; 0: not even Min was held
+	Rate     float64 // the highest rate that was confirmed; 0: not even Min was held, or Unfinished before one was
 	Missed   float64 // the lowest rate above it that was not held; 0: there was none
 	Limited  bool    // the limit above was that of the generator, or Max: the service may hold more
 	Confirms int     // how often Rate held again
+
+	// Unfinished says that Enough ended the search: Rate held once, and more may be held.
+	Unfinished bool
 }
+
+// errEnough ends a search.
+var errEnough = errors.New("enough was tried")
 
 // Phase names what a probe is for.
 type Phase string
@@ -73,9 +82,11 @@ func (l Limits) Validate() error {
 type search struct {
 	Limits
 	probe  func(rate float64, phase Phase) (Verdict, error)
-	held   float64 // the highest rate that held; 0: none
-	missed float64 // the lowest one above it that did not; 0: none
-	void   bool    // the verdict on missed was Void
+	held   float64   // the highest rate that held; 0: none
+	missed float64   // the lowest one above it that did not; 0: none
+	void   bool      // the verdict on missed was Void
+	all    []float64 // every rate that held once
+	begun  bool
 }
 
 // Search probes rates until it has found the capacity. Each probe blocks for as long as the caller's function does; its
@@ -89,6 +100,14 @@ func Search(l Limits, probe func(rate float64, phase Phase) (Verdict, error)) (F
 		l.Confirmations = 1
 	}
 	s := &search{Limits: l, probe: probe}
+	found, err := s.find()
+	if errors.Is(err, errEnough) {
+		return s.unfinished(), nil
+	}
+	return found, err
+}
+
+func (s *search) find() (Found, error) {
 	if err := s.bracket(); err != nil || s.held == 0 {
 		return Found{Missed: s.missed, Limited: s.void}, err
 	}
@@ -98,8 +117,23 @@ func Search(l Limits, probe func(rate float64, phase Phase) (Verdict, error)) (F
 	return s.confirm()
 }
 
+// unfinished returns the highest rate that held below the lowest one that did not.
+func (s *search) unfinished() Found {
+	f := Found{Missed: s.missed, Limited: s.void, Unfinished: true}
+	for _, rate := range s.all {
+		if s.missed == 0 || rate < s.missed {
+			f.Rate = max(f.Rate, rate)
+		}
+	}
+	return f
+}
+
 // try asks for the verdict on a rate and moves an end of the bracket there.
 func (s *search) try(rate float64, phase Phase) (Verdict, error) {
+	if s.begun && s.Enough != nil && s.Enough() {
+		return Void, errEnough
+	}
+	s.begun = true
 	verdict, err := s.probe(rate, phase)
 	if err == nil && verdict == Void {
 		verdict, err = s.probe(rate, phase)
@@ -109,6 +143,7 @@ func (s *search) try(rate float64, phase Phase) (Verdict, error) {
 	}
 	if verdict == Held {
 		s.held = rate
+		s.all = append(s.all, rate)
 	} else {
 		s.missed, s.void = rate, verdict == Void
 	}

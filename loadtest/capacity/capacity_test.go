@@ -37,6 +37,43 @@ func TestSearchFindsTheLimit(t *testing.T) {
 	}
 }
 
+// A search that may not go on says what it knows: the best rate that held once, unconfirmed.
+func TestSearchEndsWhenEnoughWasTried(t *testing.T) {
+	for enough, want := range map[int]Found{
+		1: {Rate: 50, Unfinished: true},
+		3: {Rate: 200, Unfinished: true},
+		5: {Rate: 400, Missed: 800, Unfinished: true},
+		6: {Rate: 565.685, Missed: 800, Unfinished: true},
+	} {
+		l, asked := limits, 0
+		l.Enough = func() bool { return asked >= enough }
+		found, err := Search(l, upTo(600, &asked))
+		found.Rate = math.Round(1000*found.Rate) / 1000
+		if err != nil || found != want || asked != enough {
+			t.Errorf("after %d: %+v, %v; %d were tried", enough, found, err, asked)
+		}
+	}
+	asked := 0
+	l := limits
+	l.Enough = func() bool { return true } // the first probe is made all the same
+	if found, err := Search(l, upTo(10, &asked)); err != nil || found != (Found{Missed: 50, Unfinished: true}) || asked != 1 {
+		t.Errorf("%+v, %v", found, err)
+	}
+	// What was not confirmed is not the answer, but what held below it.
+	l.Enough = func() bool { return asked >= 9 }
+	asked = 0
+	found, err := Search(l, func(rate float64, phase Phase) (Verdict, error) {
+		asked++
+		if phase == Confirming || rate > 100 {
+			return Missed, nil
+		}
+		return Held, nil
+	})
+	if err != nil || !found.Unfinished || found.Rate != 50 || found.Missed > 100 || found.Confirms != 0 {
+		t.Errorf("%+v, %v", found, err)
+	}
+}
+
 func TestSearchWithoutALimit(t *testing.T) {
 	asked := 0
 	if found, err := Search(limits, upTo(1e9, &asked)); err != nil || found.Rate != limits.Max || !found.Limited || found.Missed != 0 {

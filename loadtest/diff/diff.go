@@ -148,7 +148,10 @@ func (c *Comparison) warnOfSides(side string, results []*report.Result) {
 }
 
 // key tells runs that can be compared.
-type key struct{ target, stage, guard, workload string }
+type key struct {
+	target, stage, guard, workload string
+	open                           bool // the open model
+}
 
 // groups are runs by key, the keys in order of first appearance.
 type groups struct {
@@ -161,7 +164,7 @@ func group(results []*report.Result) groups {
 	for _, r := range results {
 		for i := range r.Runs {
 			run := &r.Runs[i]
-			k := key{stage: string(run.Stage), guard: string(run.Guard), workload: run.Workload}
+			k := key{stage: string(run.Stage), guard: string(run.Guard), workload: run.Workload, open: run.Settings.RatePerSecond != nil}
 			if k.stage == "" {
 				k.target = run.Target // a foreign service has no other name
 			}

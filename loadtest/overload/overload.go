@@ -107,8 +107,8 @@ func recovery(f *report.Overload, before, after *bins) {
 	}
 	f.Recovered = new(false)
 	for i := range after.windows() {
-		level, any := after.level(i)
-		if any && level.failed <= normal.failed && level.p99MS <= slack*normal.p99MS {
+		level, known := after.level(i)
+		if known && level.failed <= normal.failed && level.p99MS <= slack*normal.p99MS {
 			f.Recovered, f.RecoveryMS = new(true), new(float64((time.Duration(i) * step).Milliseconds()))
 			return
 		}
@@ -184,7 +184,7 @@ func (b *bins) level(i int) (l level, known bool) {
 // worst returns the highest figures of all windows.
 func (b *bins) worst() (worst level, known bool) {
 	for i := range b.windows() {
-		if l, any := b.level(i); any {
+		if l, ok := b.level(i); ok {
 			worst, known = level{max(worst.p99MS, l.p99MS), max(worst.failed, l.failed)}, true
 		}
 	}

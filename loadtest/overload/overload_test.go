@@ -31,7 +31,9 @@ func orders(from, to time.Duration, answer func(due time.Duration) (time.Duratio
 }
 
 func fine(response time.Duration) func(time.Duration) (time.Duration, attack.Class, int) {
-	return func(time.Duration) (time.Duration, attack.Class, int) { return response, attack.Accepted, http.StatusCreated }
+	return func(time.Duration) (time.Duration, attack.Class, int) {
+		return response, attack.Accepted, http.StatusCreated
+	}
 }
 
 func refused(time.Duration) (time.Duration, attack.Class, int) {
@@ -92,7 +94,9 @@ func TestRecovery(t *testing.T) {
 		}
 		return fine(20 * ms)(due)
 	}
-	late := func(time.Duration) (time.Duration, attack.Class, int) { return 6 * s, attack.Accepted, http.StatusCreated }
+	late := func(time.Duration) (time.Duration, attack.Class, int) {
+		return 6 * s, attack.Accepted, http.StatusCreated
+	}
 	for name, test := range map[string]struct {
 		orders    [][]attack.Outcome
 		recovered *bool

@@ -38,32 +38,40 @@ func chartGroups(r *Result) []chartGroup {
 		Note: "Accepted orders alone: answers such as sold out are none. Pale: a guard that is broken here. " +
 			"Vertical mark: the ceiling that bounds the run, where one was measured. With repeats: median, lowest and highest.",
 	}
-	groups := []chartGroup{{}, {}, {}}
-	for _, workload := range distinct(r.Runs, func(run *Run) string { return run.Workload }) {
-		runs := sameGuard(together(runsOf(r, workload)))
-		rates.Charts = append(rates.Charts, rateChart(runs, style))
-		if workload == FlashSale {
-			groups[1] = saleGroup(runs)
+	groups := []chartGroup{{}}
+	if len(r.Capacities) > 0 {
+		groups = append(groups, capacityGroup(r, style))
+	}
+	var times []chartGroup
+	for _, title := range distinct(r.Runs, (*Run).title) {
+		runs := sameGuard(together(runsWithTitle(r, title)))
+		if len(r.Capacities) == 0 || runs[0][0].Settings.RatePerSecond == nil { // else its rates are the capacities
+			rates.Charts = append(rates.Charts, rateChart(runs, style))
 		}
-		if workload == Sustained || groups[2].Charts == nil && !hasWorkload(r, Sustained) {
-			groups[2] = timeGroup(runs, style, workload)
+		if runs[0][0].Workload == FlashSale {
+			groups = append(groups, saleGroup(runs))
+		}
+		if runs[0][0].Workload == Sustained || !hasWorkload(r, Sustained) {
+			times = append(times, timeGroup(runs, style))
 		}
 	}
 	groups[0] = rates
-	return slices.DeleteFunc(groups, func(g chartGroup) bool { return len(g.Charts) == 0 })
+	return slices.DeleteFunc(append(groups, times...), func(g chartGroup) bool { return len(g.Charts) == 0 })
 }
 
-func runsOf(r *Result, workload string) []*Run {
+func runsWithTitle(r *Result, title string) []*Run {
 	var runs []*Run
 	for i := range r.Runs {
-		if r.Runs[i].Workload == workload {
+		if r.Runs[i].title() == title {
 			runs = append(runs, &r.Runs[i])
 		}
 	}
 	return runs
 }
 
-func hasWorkload(r *Result, workload string) bool { return len(runsOf(r, workload)) > 0 }
+func hasWorkload(r *Result, workload string) bool {
+	return slices.ContainsFunc(r.Runs, func(run Run) bool { return run.Workload == workload })
+}
 
 // styles gives each stage a colour, and each guard of a stage another dash, the same in all charts.
 type styles struct {
@@ -264,8 +272,11 @@ func upTo(points []point, x float64) []point {
 }
 
 // timeGroup has the latencies and the time series of the runs whose guard is safe, or of all where none is.
-func timeGroup(groups [][]*Run, style styles, workload string) chartGroup {
-	g := chartGroup{Title: "Latency and time series: " + name(workload) + " workload"}
+func timeGroup(groups [][]*Run, style styles) chartGroup {
+	g := chartGroup{Title: "Latency and time series: " + name(groups[0][0].Workload) + " workload"}
+	if groups[0][0].Settings.RatePerSecond != nil {
+		g.Title = "Latency and time series: orders that come at a given rate"
+	}
 	safe := slices.DeleteFunc(slices.Clone(groups), func(runs []*Run) bool { return runs[0].broken() })
 	if len(safe) > 0 {
 		groups = safe

@@ -48,7 +48,7 @@ func Judge(r *Result) Judgement {
 	if len(r.Runs) == 0 {
 		return Judgement{ExitCode: ExitFailed, Headline: "Nothing was measured."}
 	}
-	unexpected, void, missed := unexpectedRuns(r), len(voidRuns(r)) > 0, missedThresholds(r)
+	unexpected, void, missed := unexpectedRuns(r), len(voidRuns(r)) > 0, append(missedThresholds(r), describeUnheld(r)...)
 	j := Judgement{OK: len(unexpected) == 0 && !void && len(missed) == 0 && !r.Incomplete, ExitCode: ExitOK, Headline: headline(r, len(unexpected))}
 	switch {
 	case r.Incomplete:
@@ -65,8 +65,9 @@ func Judge(r *Result) Judgement {
 		j.Sentences = append(j.Sentences, describeFailure(&r.Runs[i]))
 	}
 	j.Sentences = append(j.Sentences, describeOverload(r)...)
+	j.Sentences = append(j.Sentences, describeCapacities(r)...)
 	j.Sentences = append(j.Sentences, describeExpected(r)...)
-	if len(r.Thresholds) > 0 && len(missed) == 0 {
+	if len(r.Thresholds) > 0 && len(missedThresholds(r)) == 0 {
 		j.Sentences = append(j.Sentences, "Thresholds met: "+printable(list(r.Thresholds, "and"))+".")
 	}
 	return j
@@ -146,6 +147,8 @@ func headline(r *Result, unexpected int) string {
 		return what + ": void. The generator could not keep the schedule."
 	case len(missedThresholds(r)) > 0:
 		return what + ": a threshold was missed."
+	case len(unheld(r)) > 0:
+		return what + ": an objective was not held at any rate."
 	case audited == 0:
 		return what + ": measured, but not audited. This says nothing about overselling."
 	case len(r.Runs) == 1:

@@ -68,7 +68,7 @@ func openRow(run *Run) []cell {
 		dropped = *run.Dropped
 	}
 	return align(openColumns, []cell{
-		{Text: run.Name()}, {Text: ratesText(run)}, {Text: name(string(run.Settings.Profile))}, {Text: name(string(run.Settings.Arrivals))},
+		{Text: short(run)}, {Text: ratesText(run)}, {Text: name(string(run.Settings.Profile))}, {Text: name(string(run.Settings.Arrivals))},
 		plain(run.Requests), wrong(dropped), plain(run.Generator.Queued),
 		{Text: millis(run.Latency.P50)}, {Text: millis(run.Latency.P99)}, {Text: millis(service.P50)}, {Text: millis(service.P99)},
 		{Text: millis(run.Generator.LagP999MS)}, kept,

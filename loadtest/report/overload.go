@@ -64,7 +64,7 @@ func overloadRow(run *Run) []cell {
 	back := cell{Text: o.recoveryText()}
 	back.Bad = o.Recovered != nil && !*o.Recovered
 	return align(overloadColumns, []cell{
-		{Text: run.Name()}, {Text: rate(o.duePerSecond())}, {Text: fmt.Sprintf("%g", o.Seconds)}, {Text: rate(o.GoodputPerSecond)}, {Text: rate(o.GoodputBeforePerSecond)},
+		{Text: short(run)}, {Text: rate(o.duePerSecond())}, {Text: fmt.Sprintf("%g", o.Seconds)}, {Text: rate(o.GoodputPerSecond)}, {Text: rate(o.GoodputBeforePerSecond)},
 		plain(o.Due), plain(o.Accepted), plain(o.Overloaded), {Text: shareText(o.OverloadedShare)}, plain(o.Dropped), plain(o.Other),
 		{Text: millis(o.P99MS)}, {Text: millis(o.BeforeP99MS)}, back,
 	})

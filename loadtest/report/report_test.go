@@ -163,7 +163,7 @@ var added = []string{
 	"runs.ceilings.before_per_second", "runs.ceilings.after_per_second",
 	"runs.ceilings.ratio", "runs.ceilings.ratio_min", "runs.ceilings.ratio_max", "runs.settings.stage_env",
 	"capacities", "capacities.target", "capacities.stage", "capacities.guard", "capacities.objective", "capacities.rate_per_second",
-	"capacities.missed_per_second", "capacities.limited", "capacities.supported_daily_users", "capacities.requests_per_user", "capacities.peak_factor",
+	"capacities.missed_per_second", "capacities.unfinished", "capacities.limited", "capacities.supported_daily_users", "capacities.requests_per_user", "capacities.peak_factor",
 	"capacities.formula", "capacities.probes", "capacities.probes.phase", "capacities.probes.rate_per_second", "capacities.probes.seconds",
 	"capacities.probes.verdict", "capacities.probes.why", "capacities.probes.orders_per_second", "capacities.probes.p50_ms", "capacities.probes.p99_ms",
 	"capacities.probes.failed_share",

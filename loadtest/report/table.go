@@ -51,12 +51,7 @@ var columns = []column{
 func workloadGrids(r *Result) []grid {
 	var out []grid
 	for _, title := range distinct(r.Runs, (*Run).title) {
-		var runs []*Run
-		for i := range r.Runs {
-			if r.Runs[i].title() == title {
-				runs = append(runs, &r.Runs[i])
-			}
-		}
+		runs := runsWithTitle(r, title)
 		g := grid{Title: title, Settings: describeSettings(runs), Columns: columns}
 		for _, run := range together(runs) {
 			g.Rows = append(g.Rows, row(run))
