@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -32,7 +31,7 @@ type chaosCmd struct {
 	DBConns  int            `name:"db-conns" default:"8" help:"Database connections of the stage at most."`
 	StageEnv []string       `placeholder:"KEY=VALUE" help:"Further settings of the stage, as in PROCESSES=4."`
 	Seed     *uint64        `placeholder:"N" help:"Of every random choice (random)."`
-	Out      string         `placeholder:"DIR" help:"Folder for result.json (results/<time>)."`
+	Out      string         `placeholder:"DIR" help:"Folder for result.json, report.md and report.html (results/<time>)."`
 }
 
 // Help is the long help text.
@@ -74,7 +73,8 @@ func (c *chaosCmd) Run(a *app) error {
 		all.result.Incomplete = true
 		all.result.Notes = append(all.result.Notes, fmt.Sprintf("Not complete: %v.", firstLine(err)))
 	}
-	if reported := all.report(out); err == nil {
+	// What failed explains the exit code better than what the audits say.
+	if reported := out.finish(a, all.result); err == nil {
 		err = reported
 	}
 	return err
@@ -169,31 +169,4 @@ func (c *chaosCmd) buyers(name string) int {
 	default:
 		return 256
 	}
-}
-
-// report writes result.json, prints the table and returns the judgement as an exit code.
-func (c *chaosRun) report(out output) error {
-	files, err := report.WriteOutputs(out.dir, c.result, []string{"json"})
-	if err != nil {
-		return err
-	}
-	if err := report.Faults(c.app.stdout, c.result, coloured(c.app)); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintf(c.app.stdout, "\nWritten: %s\n", filepath.Join(out.dir, files[0])); err != nil {
-		return err
-	}
-	code := report.ExitOK
-	for i := range c.result.Faults {
-		switch f := &c.result.Faults[i]; {
-		case f.Lost():
-			return &exitError{code: report.ExitUnexpected}
-		case len(f.Problems) > 0:
-			code = report.ExitThreshold
-		}
-	}
-	if code != report.ExitOK {
-		return &exitError{code: code}
-	}
-	return nil
 }

@@ -47,7 +47,7 @@ func TestStages(t *testing.T) {
 				t.Fatal(err)
 			}
 			var table bytes.Buffer
-			if err := report.Faults(&table, &report.Result{Faults: faults}, false); err != nil {
+			if err := report.Terminal(&table, &report.Result{Faults: faults}, false); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("\n%s", table.String())

@@ -55,6 +55,9 @@ func TestPageInABrowser(t *testing.T) {
 			if page.Tables < 4 || page.Plots != 9 || page.Bars != 5 || page.Empty != 0 || page.First != "H1" {
 				t.Errorf("%+v", page)
 			}
+			if view.width >= 1280 && len(page.Scrolled) > 0 {
+				t.Errorf("tables that must be scrolled on a wide screen: %q", page.Scrolled)
+			}
 			if page.Overflow > 0 || len(page.Outside) > 0 {
 				t.Errorf("wider than the screen by %d pixels; outside of it: %q", page.Overflow, page.Outside)
 			}
@@ -74,12 +77,39 @@ func TestPageInABrowser(t *testing.T) {
 	}
 }
 
+// TestEveryPageFits looks at the other kinds of reports: no table is cut at 1280 pixels, and nothing is wider than a phone but
+// the tables, which scroll.
+func TestEveryPageFits(t *testing.T) {
+	ctx := browser(t)
+	for name, r := range map[string]*Result{"ceilings": ceilingsFixture(), "open": openFixture(), "faults": faultsFixture()} {
+		path := filepath.Join(t.TempDir(), "report.html")
+		if err := replace(path, func(w io.Writer) error { return HTML(w, r) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := chromedp.Do(ctx, chromedp.Navigate("file://"+path), chromedp.WaitReady(chromedp.CSS("body"))); err != nil {
+			t.Fatal(err)
+		}
+		for _, width := range []int64{1280, 390} {
+			if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 900)); err != nil {
+				t.Fatal(err)
+			}
+			page, err := chromedp.Run(ctx, chromedp.Evaluate[pageFacts](inspect))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if page.Tables == 0 || page.Empty > 0 || page.Overflow > 0 || len(page.Outside) > 0 || width >= 1280 && len(page.Scrolled) > 0 {
+				t.Errorf("%s at %d pixels: %+v", name, width, page)
+			}
+		}
+	}
+}
+
 // pageFacts are what inspect finds.
 type pageFacts struct {
 	Tables, Plots, Bars, Empty int
 	Background                 string
 	Overflow                   int
-	Outside                    []string
+	Outside, Scrolled          []string
 	First                      string
 }
 
@@ -92,6 +122,7 @@ const inspect = `({
 	Background: getComputedStyle(document.body).backgroundColor,
 	Overflow: document.documentElement.scrollWidth - window.innerWidth,
 	Outside: [...document.querySelectorAll('svg.plot text')].filter(t => { const r = t.getBoundingClientRect(); return r.left < 0 || r.right > window.innerWidth }).map(t => t.textContent),
+	Scrolled: [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).map(s => s.querySelector('th').textContent + ' ' + s.scrollWidth),
 	First: document.body.firstElementChild.tagName,
 })`
 

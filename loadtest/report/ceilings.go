@@ -74,7 +74,7 @@ func median(values []float64) float64 {
 
 // ceilingGrids are the tables of ceilings; none where nothing was measured.
 func ceilingGrids(r *Result) []grid {
-	return slices.DeleteFunc([]grid{judgedGrid(r), machineGrid(r)}, func(g grid) bool { return len(g.Rows) == 0 })
+	return withRows(judgedGrid(r), machineGrid(r))
 }
 
 var judgedColumns = []column{
@@ -248,11 +248,19 @@ func factor(ratio float64) string { return fmt.Sprintf("%.2f×", ratio) }
 
 // tables are those that a reader sees first: the runs, and how near they came to the ceilings.
 func tables(r *Result) []grid {
-	return slices.Concat(capacityGrids(r), workloadGrids(r), overloadGrids(r), openGrids(r), ceilingGrids(r))
+	return slices.Concat(faultGrids(r), capacityGrids(r), workloadGrids(r), overloadGrids(r), openGrids(r), ceilingGrids(r))
+}
+
+// details are the tables behind them.
+func details(r *Result) []grid {
+	return slices.Concat(faultDetails(r), withRows(answersGrid(r), auditGrid(r)))
 }
 
 // terms explain the tables of this result.
 func terms(r *Result) []term {
+	if len(r.Faults) > 0 {
+		return faultTerms
+	}
 	out := glossary
 	if len(openGrids(r)) > 0 {
 		out = slices.Concat(out, openTerms)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/flashsale/loadtest/audit"
 )
 
 // drawnFixture is the fixture with everything that charts show.
@@ -83,6 +85,20 @@ func TestSoldPointsRestWhereNothingIsSold(t *testing.T) {
 	run := Run{Series: []Point{{Seconds: 1, Accepted: 2}, {TSeconds: 1, Seconds: 1}, {TSeconds: 2, Seconds: 1, Accepted: 3}, {TSeconds: 3, Seconds: 1}}}
 	if got, want := fmt.Sprint(soldPoints(&run)), "[{0 0} {1 2} {2 2} {3 5}]"; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestStockEndsWithWhatTheAuditFound(t *testing.T) {
+	run := Run{Audit: &audit.Report{Left: 3}}
+	if got := fmt.Sprint(withRest([]point{{0, 100}, {1, 40}}, &run, 2)); got != "[{0 100} {1 40} {2 3}]" {
+		t.Error(got)
+	}
+	if got := fmt.Sprint(withRest([]point{{0, 100}, {3, 5}}, &run, 2)); got != "[{0 100} {3 5}]" {
+		t.Errorf("the last reading came after the last order: %s", got)
+	}
+	run.Audit = nil
+	if got := fmt.Sprint(withRest([]point{{0, 100}}, &run, 2)); got != "[{0 100}]" {
+		t.Errorf("made up: %s", got)
 	}
 }
 

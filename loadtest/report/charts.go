@@ -38,14 +38,14 @@ func chartGroups(r *Result) []chartGroup {
 		Note: "Accepted orders alone: answers such as sold out are none. Pale: a guard that is broken here. " +
 			"Vertical mark: the ceiling that bounds the run, where one was measured. With repeats: median, lowest and highest.",
 	}
-	groups := []chartGroup{{}}
+	groups := []chartGroup{{}, faultGroup(r), overloadGroup(r)}
 	if len(r.Capacities) > 0 {
 		groups = append(groups, capacityGroup(r, style))
 	}
 	var times []chartGroup
 	for _, title := range distinct(r.Runs, (*Run).title) {
 		runs := sameGuard(together(runsWithTitle(r, title)))
-		if len(r.Capacities) == 0 || runs[0][0].Settings.RatePerSecond == nil { // else its rates are the capacities
+		if runs[0][0].Settings.RatePerSecond == nil { // else the rate was given, and is no result
 			rates.Charts = append(rates.Charts, rateChart(runs, style))
 		}
 		if runs[0][0].Workload == FlashSale {
@@ -204,7 +204,7 @@ func saleGroup(groups [][]*Run) chartGroup {
 	g := chartGroup{
 		Title: "Flash sale: orders against stock",
 		Note: "Where the orders cross the line of the stock, units are sold that do not exist. A broken guard can leave the stock in the database " +
-			"above 0 all the while: stale writers write old values back.",
+			"above 0 all the while: stale writers write old values back. The first second is drawn in steps of 10 ms.",
 		Legend: []legend{{"sold", "units in accepted orders"}, {"stock", "stock in the database"}, {"over", "oversold"}},
 		Small:  true,
 	}
@@ -233,7 +233,7 @@ func saleChart(run *Run) chart {
 	p.secondTicks(span)
 	p.level("initial", initial, "stock at the start: "+humanize.Comma(int64(initial)))
 	p.areaAbove("over", sold, initial)
-	p.line("stock", upTo(stock, span))
+	p.line("stock", withRest(upTo(stock, span), run, end.X))
 	p.line("sold", sold)
 	c.Plot = p
 	return c
@@ -266,6 +266,14 @@ func stockPoints(run *Run, initial float64) []point {
 	return points
 }
 
+// withRest ends the points of the stock, which is read now and then, with what the audit found after the last order.
+func withRest(stock []point, run *Run, end float64) []point {
+	if last := stock[len(stock)-1]; run.Audit != nil && last.X < end {
+		stock = append(stock, point{end, float64(run.Audit.Left)})
+	}
+	return stock
+}
+
 // upTo leaves out the points beyond x.
 func upTo(points []point, x float64) []point {
 	return slices.DeleteFunc(points, func(p point) bool { return p.X > x })
@@ -292,9 +300,7 @@ func timeGroup(groups [][]*Run, style styles) chartGroup {
 	}
 	for _, c := range []*chart{
 		latencyChart(runs, style),
-		seriesChart(runs, style, "Orders per second, second by second", "", axisCount, func(p *Point) (float64, bool) {
-			return float64(p.Accepted) / p.Seconds, true
-		}),
+		seriesChart(runs, style, "Orders per second, second by second", "", axisCount, acceptedRate),
 		seriesChart(runs, style, "p99 latency, second by second", "The maximum in seconds with fewer than 100 orders.", axisMillis, worst),
 		seriesChart(runs, style, "Requests that became no order, per second", "Rejected, failed, unknown and dropped.", axisCount, refused),
 		seriesChart(runs, style, "Requests in flight", "", axisCount, inFlight(runs)),
@@ -320,6 +326,8 @@ func worst(p *Point) (float64, bool) {
 	}
 	return 0, false
 }
+
+func acceptedRate(p *Point) (float64, bool) { return float64(p.Accepted) / p.Seconds, true }
 
 func refused(p *Point) (float64, bool) {
 	n := p.Rejected + p.Failed + p.Unknown
@@ -393,16 +401,11 @@ func seriesChart(runs []*Run, style styles, title, note string, text func(float6
 	smallest, largest, end, warmup := math.Inf(1), 0.0, 0.0, 0.0
 	for i, run := range runs {
 		warmup = max(warmup, run.Settings.WarmupSeconds)
-		for j := range run.Series {
-			at := &run.Series[j]
-			if j == len(run.Series)-1 && j > 0 && at.Seconds < run.Series[j-1].Seconds*0.999 {
-				continue // the last answers of a run say nothing of its rate
-			}
-			if v, ok := value(at); ok && at.Seconds > 0 {
-				x := at.TSeconds + at.Seconds/2
-				lines[i] = append(lines[i], point{x, v})
-				smallest, largest, end = min(smallest, v), max(largest, v), max(end, at.TSeconds+at.Seconds)
-			}
+		var last float64
+		lines[i], last = eachInterval(run, value)
+		end = max(end, last)
+		for _, p := range lines[i] {
+			smallest, largest = min(smallest, p.Y), max(largest, p.Y)
 		}
 	}
 	if largest == 0 {
@@ -430,6 +433,21 @@ func seriesChart(runs []*Run, style styles, title, note string, text func(float6
 		names = append(names, short(run))
 	}
 	return &chart{Title: title, Note: note, Plot: p, Label: fmt.Sprintf("%s: %s. Largest value %s.", title, strings.Join(names, ", "), text(largest))}
+}
+
+// eachInterval has a value of each interval in its middle, and the end of the last of these. A last interval that is shorter
+// than the others is left out: the last answers of a run say nothing of its rate.
+func eachInterval(run *Run, value func(*Point) (float64, bool)) (points []point, end float64) {
+	for i := range run.Series {
+		at := &run.Series[i]
+		if i > 0 && i == len(run.Series)-1 && at.Seconds < run.Series[i-1].Seconds*0.999 {
+			continue
+		}
+		if v, ok := value(at); ok && at.Seconds > 0 {
+			points, end = append(points, point{at.TSeconds + at.Seconds/2, v}), max(end, at.TSeconds+at.Seconds)
+		}
+	}
+	return points, end
 }
 
 // secondTicks labels an x axis of seconds.

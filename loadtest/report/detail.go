@@ -70,8 +70,12 @@ func wrong(n int64) cell { return cell{Text: humanize.Comma(n), Bad: n != 0} }
 
 // codes counts the answers of a run that were not orders: "out_of_stock 128, overloaded 3".
 func codes(run *Run) string {
+	return codeCounts(run.RejectedByCode, run.FailedByCode, run.UnknownByCode)
+}
+
+func codeCounts(all ...map[string]int64) string {
 	var parts []string
-	for _, m := range []map[string]int64{run.RejectedByCode, run.FailedByCode, run.UnknownByCode} {
+	for _, m := range all {
 		for _, code := range slices.Sorted(maps.Keys(m)) {
 			parts = append(parts, name(code)+" "+humanize.Comma(m[code]))
 		}

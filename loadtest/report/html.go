@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -19,12 +20,6 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 
 // HTML writes r to w as one page that needs no other file and no network, for light and dark screens and for paper.
 func HTML(w io.Writer, r *Result) error {
-	grids := tables(r)
-	for _, g := range []grid{answersGrid(r), auditGrid(r)} {
-		if len(g.Rows) > 0 {
-			grids = append(grids, g)
-		}
-	}
 	return page.Execute(w, struct {
 		Judgement Judgement
 		Caveats   []string
@@ -32,5 +27,5 @@ func HTML(w io.Writer, r *Result) error {
 		Grids     []grid
 		Facts     []term
 		Glossary  []term
-	}{Judge(r), caveats(r), chartGroups(r), grids, facts(r), terms(r)})
+	}{Judge(r), caveats(r), chartGroups(r), slices.Concat(tables(r), details(r)), facts(r), terms(r)})
 }

@@ -42,6 +42,9 @@ type Judgement struct {
 // Judge compares every run with what theory says of its guard. It trusts only the audits: a run without one counts
 // as neither good nor bad, and a target of which theory says nothing must be safe.
 func Judge(r *Result) Judgement {
+	if len(r.Runs) == 0 && len(r.Faults) > 0 {
+		return judgeFaults(r)
+	}
 	if len(r.Runs) == 0 && r.Ceilings.Any() {
 		return Judgement{OK: true, Headline: "The ceilings of this machine. No stage was judged, and nothing was audited."}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,11 +18,9 @@ func Markdown(w io.Writer, r *Result) error {
 	for _, s := range append(j.Sentences, caveats(r)...) {
 		fmt.Fprintf(&b, "%s\n\n", escape(s))
 	}
-	for _, g := range tables(r) {
+	for _, g := range slices.Concat(tables(r), details(r)) {
 		markdownGrid(&b, g)
 	}
-	markdownGrid(&b, answersGrid(r))
-	markdownGrid(&b, auditGrid(r))
 	b.WriteString("## Where and how\n\n")
 	for _, f := range facts(r) {
 		fmt.Fprintf(&b, "- %s: %s\n", f.Word, escape(f.Meaning))
@@ -35,9 +34,6 @@ func Markdown(w io.Writer, r *Result) error {
 }
 
 func markdownGrid(b *strings.Builder, g grid) {
-	if len(g.Rows) == 0 {
-		return
-	}
 	fmt.Fprintf(b, "## %s\n\n%s\n\n", escape(g.Title), escape(g.Settings))
 	for _, c := range g.Columns {
 		fmt.Fprintf(b, "| %s ", strings.ReplaceAll(c.Title, "\n", " "))

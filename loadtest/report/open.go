@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/dustin/go-humanize"
 )
@@ -77,7 +76,7 @@ func openRow(run *Run) []cell {
 
 // openGrids is openGrid, or none where every run was a closed loop.
 func openGrids(r *Result) []grid {
-	return slices.DeleteFunc([]grid{openGrid(r)}, func(g grid) bool { return len(g.Rows) == 0 })
+	return withRows(openGrid(r))
 }
 
 // ratesText is the rate of a run in the open model, or "".
@@ -114,6 +113,15 @@ func scheduleText(run *Run) string {
 		return ""
 	}
 	return fmt.Sprintf("%s orders due per second (%s, %s arrivals)", ratesText(run), run.Settings.Profile, run.Settings.Arrivals)
+}
+
+// schedulesText is scheduleText, without the rates where the runs have many: their table follows.
+func schedulesText(runs []*Run, run *Run) string {
+	const few = 2
+	if len(distinct(runs, func(run **Run) string { return scheduleText(*run) })) <= few {
+		return scheduleText(run)
+	}
+	return "orders due at the rates below"
 }
 
 // voidRuns returns the runs whose figures are void.

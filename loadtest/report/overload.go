@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/dustin/go-humanize"
 )
@@ -56,7 +55,7 @@ func overloadGrids(r *Result) []grid {
 			g.Rows = append(g.Rows, overloadRow(run))
 		}
 	}
-	return slices.DeleteFunc([]grid{g}, func(g grid) bool { return len(g.Rows) == 0 })
+	return withRows(g)
 }
 
 func overloadRow(run *Run) []cell {
@@ -113,4 +112,58 @@ func (o *Overload) afterText() string {
 	default:
 		return "and as before " + o.recoveryText() + " after it"
 	}
+}
+
+// overloadGroup draws what was asked and what was done, for each run with a spike.
+func overloadGroup(r *Result) chartGroup {
+	g := chartGroup{
+		Title:  "Overload: what was asked, and what was done",
+		Note:   "Orders per second. Shaded: the warm-up, and the spike.",
+		Legend: []legend{{"stock", "orders due"}, {"sold", "orders accepted"}, {"refused", "turned away, failed, unknown or dropped"}},
+	}
+	for i := range r.Runs {
+		if run := &r.Runs[i]; run.Overload != nil && len(run.Series) > 0 && run.Settings.RatePerSecond != nil {
+			g.Charts = append(g.Charts, overloadChart(run))
+		}
+	}
+	return g
+}
+
+func overloadChart(run *Run) chart {
+	o := run.Overload
+	c := chart{Title: short(run), Bad: o.Recovered != nil && !*o.Recovered}
+	c.Second = fmt.Sprintf("%s orders/s in time in the spike (%s before it), %s turned away with 503, %s",
+		rate(o.GoodputPerSecond), rate(o.GoodputBeforePerSecond), shareText(o.OverloadedShare), o.afterText())
+	end := run.Settings.WarmupSeconds + run.Settings.DurationSeconds
+	due := duePoints(run, end)
+	accepted, _ := eachInterval(run, acceptedRate)
+	refusals, _ := eachInterval(run, refused)
+	var most float64
+	for _, points := range [][]point{due, accepted, refusals} {
+		for _, p := range points {
+			most = max(most, p.Y)
+		}
+	}
+	y, ticks := linearAxis(most)
+	p := newPlot(plotHeight, axis{max: max(end, 1e-9)}, y, "seconds since the start")
+	p.band(0, run.Settings.WarmupSeconds)
+	p.band(o.FromSeconds, o.FromSeconds+o.Seconds)
+	p.yTicks(ticks, axisCount)
+	p.secondTicks(end)
+	p.line("stock", due)
+	p.line("refused", refusals)
+	p.line("sold", accepted)
+	c.Plot, c.Label = p, c.Title+": "+c.Second+"."
+	return c
+}
+
+// duePoints is the schedule of a spike.
+func duePoints(run *Run, end float64) []point {
+	o, base := run.Overload, *run.Settings.RatePerSecond
+	peak := base
+	if run.Settings.PeakPerSecond != nil {
+		peak = *run.Settings.PeakPerSecond
+	}
+	from, to := o.FromSeconds, o.FromSeconds+o.Seconds
+	return []point{{0, base}, {from, base}, {from, peak}, {to, peak}, {to, base}, {end, base}}
 }

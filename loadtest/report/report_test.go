@@ -25,7 +25,7 @@ func TestGoldenFiles(t *testing.T) {
 		"colour.txt":   func(w io.Writer, r *Result) error { return Terminal(w, r, true) },
 	}
 	for name, form := range forms {
-		for prefix, result := range map[string]*Result{"": fixture(), "evil-": evilFixture(), "ceilings-": ceilingsFixture()} {
+		for prefix, result := range map[string]*Result{"": fixture(), "evil-": evilFixture(), "ceilings-": ceilingsFixture(), "open-": openFixture(), "faults-": faultsFixture()} {
 			t.Run(prefix+name, func(t *testing.T) {
 				var got bytes.Buffer
 				if err := form(&got, result); err != nil {
@@ -87,8 +87,10 @@ func TestPageNeedsNoNetwork(t *testing.T) {
 
 func TestTerminalFitsIntoALine(t *testing.T) {
 	var out bytes.Buffer
-	if err := Terminal(&out, fixture(), false); err != nil {
-		t.Fatal(err)
+	for _, r := range []*Result{fixture(), faultsFixture()} {
+		if err := Terminal(&out, r, false); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for line := range strings.Lines(out.String()) {
 		if n := utf8.RuneCountInString(line); n > 160 {
@@ -111,7 +113,7 @@ func TestSimulatedLatencyIsLabelled(t *testing.T) {
 
 func TestRoundTrip(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "folder")
-	for name, want := range map[string]*Result{"full": fixture(), "evil": evilFixture(), "ceilings": ceilingsFixture()} {
+	for name, want := range map[string]*Result{"full": fixture(), "evil": evilFixture(), "ceilings": ceilingsFixture(), "open": openFixture(), "faults": faultsFixture()} {
 		if err := Write(dir, want); err != nil {
 			t.Fatal(err)
 		}

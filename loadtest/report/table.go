@@ -16,6 +16,9 @@ import (
 // unknown is what a table shows for a value that is nil.
 const unknown = "–"
 
+// longText is from which length on a text is no name, in bytes.
+const longText = 40
+
 // maxName bounds names that come from the service under test, in characters.
 const maxName = 40
 
@@ -31,6 +34,9 @@ type cell struct {
 	Bad   bool
 	Right bool
 }
+
+// Long says that the text may take several lines on a page.
+func (c cell) Long() bool { return !c.Right && len(c.Text) > longText }
 
 // grid is one table.
 type grid struct {
@@ -154,7 +160,7 @@ func describeSettings(runs []*Run) string {
 		{"", buyersText},
 		{"", stockText},
 		{"", productsText},
-		{"", scheduleText},
+		{"", func(run *Run) string { return schedulesText(runs, run) }},
 		{"", durationText},
 		{"", latencyText},
 		{"database connections: at most ", connectionsText},
