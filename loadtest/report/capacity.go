@@ -200,7 +200,7 @@ func capacityGroup(r *Result, style styles) chartGroup {
 	var spoken []string
 	for i := range r.Capacities {
 		found := &r.Capacities[i]
-		value := fmt.Sprintf("%s/s · %s daily users", rate(found.RatePerSecond), humanize.Comma(found.SupportedDailyUsers))
+		value := fmt.Sprintf("%s/s · %s daily users", rate(found.RatePerSecond), axisCount(float64(found.SupportedDailyUsers)))
 		if claim := textbookUsers[found.Stage]; claim != "" {
 			value += " · textbook " + claim
 		}

@@ -63,7 +63,7 @@ func TestCapacitiesStandBesideTheTextbook(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, &terminal)
 		}
 	}
-	if want := "37.5/s · 81,000 daily users · textbook 1,000"; !strings.Contains(page.String(), want) {
+	if want := "37.5/s · 81k daily users · textbook 1,000"; !strings.Contains(page.String(), want) {
 		t.Errorf("%q is not in the page", want)
 	}
 	one := openFixture()
