@@ -112,6 +112,7 @@ type Progress struct {
 	Unknown   int64
 	Dropped   int64   // open model: requests that were due and not sent
 	PerSecond float64 // requests finished per second since the call before
+	Response  Spread  // response times of the orders accepted since the call before
 }
 
 // Requests returns how many requests have ended.

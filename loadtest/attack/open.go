@@ -163,6 +163,7 @@ func (u *user) serve(ctx context.Context, queue <-chan time.Duration, now func()
 		rec.waitedUS = micros(rec.sentAt - due)
 		u.log.add(&rec)
 		u.counters.byClass[rec.class].Add(1)
+		u.spread.add(&rec)
 		free = rec.endedAt()
 	}
 }

@@ -13,9 +13,11 @@ type observer struct {
 	start    time.Time
 	users    *atomic.Int64 // still at work
 	counters []counters
+	spreads  spreads
 
 	lastRequests int64
 	lastAt       time.Duration
+	lastSpread   Spread
 }
 
 // run reports at every tick, and once more when done is closed.
@@ -60,6 +62,8 @@ func (o *observer) observe() Progress {
 	if span := p.Elapsed - o.lastAt; span > 0 {
 		p.PerSecond = float64(p.Requests()-o.lastRequests) / span.Seconds()
 	}
-	o.lastRequests, o.lastAt = p.Requests(), p.Elapsed
+	spread := o.spreads.sum()
+	p.Response = spread.since(o.lastSpread)
+	o.lastRequests, o.lastAt, o.lastSpread = p.Requests(), p.Elapsed, spread
 	return p
 }

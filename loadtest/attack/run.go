@@ -45,6 +45,7 @@ type crowd struct {
 	users    []*user
 	clients  []*client
 	counters []counters
+	spreads  spreads
 	active   atomic.Int64
 	codes    codeTable
 	refused  *userLog // open model: what found the queue full
@@ -52,7 +53,7 @@ type crowd struct {
 }
 
 func newCrowd(cfg Config, to target, dial dialFunc) *crowd {
-	c := &crowd{cfg: cfg, counters: make([]counters, cfg.Users)}
+	c := &crowd{cfg: cfg, counters: make([]counters, cfg.Users), spreads: newSpreads(cfg.Progress != nil, cfg.Users)}
 	draw := newDrawer(len(cfg.ProductIDs), cfg.Skew)
 	widest := slices.Max(cfg.ProductIDs)
 	for i := range cfg.Users {
@@ -72,6 +73,7 @@ func newCrowd(cfg Config, to target, dial dialFunc) *crowd {
 			quantity:  uint16(cfg.Quantity),
 			log:       newUserLog(id),
 			counters:  &c.counters[i],
+			spread:    c.spreads.of(i),
 		})
 	}
 	return c
@@ -143,7 +145,7 @@ func (c *crowd) drive(ctx context.Context, start time.Time, live func(*user)) {
 		})
 	}
 	watch := &observer{report: c.cfg.Progress, every: c.cfg.ProgressEvery, duration: c.cfg.Duration,
-		start: start, users: &c.active, counters: c.counters}
+		start: start, users: &c.active, counters: c.counters, spreads: c.spreads}
 	others.Go(func() { watch.run(done) })
 	others.Go(func() { c.interruptAfter(ctx, done) })
 	close(barrier)

@@ -59,8 +59,9 @@ func TestFlashSale(t *testing.T) {
 	service := &shop{stock: map[int64]int{7: stock}, orders: map[string]int64{}}
 	var last Progress
 	var calls int
+	var responses int64
 	cfg := Config{Target: serve(t, service), Workload: FlashSale, Users: users, FirstUserID: 100, ProductIDs: []int64{7}, Duration: 20 * time.Second,
-		Progress: func(p Progress) { last = p; calls++ }, ProgressEvery: 20 * time.Millisecond}
+		Progress: func(p Progress) { last = p; calls++; responses += p.Response.Count() }, ProgressEvery: 20 * time.Millisecond}
 	result, err := Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +77,9 @@ func TestFlashSale(t *testing.T) {
 	}
 	if result.Elapsed < lastTryAfter || result.Elapsed > cfg.Duration || result.Interrupted {
 		t.Errorf("took %v, interrupted: %v", result.Elapsed, result.Interrupted)
+	}
+	if responses != stock {
+		t.Errorf("the progress told of %d response times, not %d", responses, stock)
 	}
 	if calls < 2 || last.Requests() != counts.Requests || last.Accepted != stock || last.Users != 0 || last.Duration != cfg.Duration {
 		t.Errorf("%d calls, the last one with %+v", calls, last)

@@ -18,6 +18,7 @@ type user struct {
 	quantity  uint16
 	log       *userLog
 	counters  *counters
+	spread    *spreadCounters // nil: nobody wants to know
 }
 
 // run orders until the behaviour is satisfied, the time is up, or ctx ends. It
@@ -36,6 +37,7 @@ func (u *user) run(ctx context.Context, duration time.Duration) {
 		}
 		u.log.add(&rec)
 		u.counters.byClass[rec.class].Add(1)
+		u.spread.add(&rec)
 		pause, leave = u.behaviour.after(&rec, ans)
 	}
 }

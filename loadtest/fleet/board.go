@@ -10,6 +10,7 @@ import (
 type board struct {
 	mu     sync.Mutex
 	latest []attack.Progress
+	spread attack.Spread         // of all members since the last report
 	report func(attack.Progress) // nil: nobody wants to know
 }
 
@@ -18,6 +19,7 @@ func (b *board) put(i int, p attack.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.latest[i] = p
+	b.spread = b.spread.Add(p.Response)
 	if i != 0 || b.report == nil {
 		return
 	}
@@ -32,5 +34,6 @@ func (b *board) put(i int, p attack.Progress) {
 		sum.Dropped += one.Dropped
 		sum.PerSecond += one.PerSecond
 	}
+	sum.Response, b.spread = b.spread, attack.Spread{}
 	b.report(sum)
 }

@@ -76,8 +76,9 @@ func serve(t *testing.T, stock int) (*service, string) {
 func TestFlashSaleFromSeveralProcesses(t *testing.T) {
 	s, url := serve(t, 100)
 	var last attack.Progress
+	var responses int64
 	cfg := attack.Config{Target: url, Workload: attack.FlashSale, Users: 20, ProductIDs: []int64{7}, Duration: 20 * time.Second,
-		ProgressEvery: 20 * time.Millisecond, Progress: func(p attack.Progress) { last = p }}
+		ProgressEvery: 20 * time.Millisecond, Progress: func(p attack.Progress) { last = p; responses += p.Response.Count() }}
 	result, err := Run(t.Context(), cfg, 3, testBinary("yes"))
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +92,9 @@ func TestFlashSaleFromSeveralProcesses(t *testing.T) {
 	}
 	if len(s.from) < 3 {
 		t.Errorf("asked from %v", s.from)
+	}
+	if responses == 0 || responses > 100 {
+		t.Errorf("the progress told of %d response times", responses)
 	}
 	if last.Accepted == 0 || last.Duration != cfg.Duration {
 		t.Errorf("progress %+v", last)

@@ -38,6 +38,7 @@ type Config struct {
 	Warmup     time.Duration      // before it; sustained only
 	Meter      Meter              // of the stage's processes; nil: what the target's /metrics tell
 	Progress   func(attack.Progress)
+	Sales      func(database.Stock)       // hears of the stock each second, from another goroutine; needs a DB; nil: nobody asks
 	StartAt    time.Time                  // when the users start, together with those of other machines; zero: when all are connected
 	Keep       func(*attack.Result) error // gets the outcomes before they are audited; nil: nobody wants them
 }
@@ -50,8 +51,11 @@ func Run(ctx context.Context, cfg Config) (report.Run, error) {
 	if err != nil {
 		return report.Run{}, err
 	}
+	sales := watchSales(ctx, &cfg, products)
+	defer sales.stop()
 	meters, sampler := startMeters(ctx, cfg), startSampler(ctx, cfg)
 	result, err := drive(ctx, attackConfig(cfg))
+	sales.ask()
 	seen, resources := sampler.stop(), meters.stop(ctx)
 	if err != nil {
 		return report.Run{}, fmt.Errorf("drive %s: %w", cfg.Target.URL, err)
