@@ -40,6 +40,8 @@ type capacityCmd struct {
 	DBConns         int           `name:"db-conns" default:"8" help:"With --stage: database connections at most."`
 	Seed            *uint64       `placeholder:"N" help:"Of every random choice (random)."`
 	Out             string        `placeholder:"DIR" help:"Folder for result.json, report.md and report.html (results/<time>)."`
+
+	liveFlags
 }
 
 // Help is the long help text.
@@ -68,22 +70,25 @@ type finder struct {
 
 // Run searches and reports.
 func (c *capacityCmd) Run(a *app) error {
-	f := &finder{capacityCmd: c, app: a, line: newProgress(a.stderr)}
+	f := &finder{capacityCmd: c, app: a}
 	if err := f.prepare(); err != nil {
 		return err
 	}
-	f.result = newResult(a, c.Seed)
+	f.line, f.result = newProgress(a, "capacity", &c.liveFlags), newResult(a, c.Seed)
 	out, err := openOutput(c.Out, f.result.StartedAt)
 	if err != nil {
 		return err
 	}
 	defer out.removeIfEmpty()
+	if err := f.line.open(); err != nil {
+		return err
+	}
 	if len(f.stages) > 0 {
-		err = onFreshDatabase(a, backing.Options{Redis: true, Embedded: true, Out: a.stderr}, f.onServices)
+		err = onFreshDatabase(a, backing.Options{Redis: true, Embedded: true, Out: f.line.above(a.stderr)}, f.onServices)
 	} else {
 		err = f.onTarget()
 	}
-	f.line.clear()
+	f.line.close(outcome(f.result, err))
 	if err != nil {
 		return interruptedOr(a.ctx, err)
 	}
@@ -100,7 +105,7 @@ func (f *finder) prepare() (err error) {
 	if err := errors.Join(f.limits.Validate(), f.demand.Validate()); err != nil {
 		return usagef("%s", oneLine(err))
 	}
-	if err := checkLoad(f.Users, nil, f.Duration, f.Warmup); err != nil {
+	if err := errors.Join(checkLoad(f.Users, nil, f.Duration, f.Warmup), f.checkLive()); err != nil {
 		return err
 	}
 	switch {

@@ -46,7 +46,10 @@ func (c *ceilingsCmd) Run(a *app) error {
 		return err
 	}
 	defer out.removeIfEmpty()
-	line := newProgress(a.stderr)
+	line := newProgress(a, "ceilings", &liveFlags{Plain: true})
+	if err := line.open(); err != nil {
+		return err
+	}
 	err = onFreshDatabase(a, backing.Options{Embedded: true, Out: a.stderr}, func(services *backing.Services, url string) error {
 		l := &launcher{app: a, services: services, url: url, env: append([]string{fmt.Sprintf("DB_CONNS=%d", c.DBConns), "LOG_LEVEL=warn"}, env.settings()...)}
 		if err := l.build([]string{name}, line.say); err != nil {
@@ -57,7 +60,7 @@ func (c *ceilingsCmd) Run(a *app) error {
 		}
 		return interruptedOr(a.ctx, c.measure(l, line, name, result))
 	})
-	line.clear()
+	line.close("")
 	if err != nil {
 		return err
 	}

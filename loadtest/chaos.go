@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -32,6 +34,8 @@ type chaosCmd struct {
 	StageEnv []string       `placeholder:"KEY=VALUE" help:"Further settings of the stage, as in PROCESSES=4."`
 	Seed     *uint64        `placeholder:"N" help:"Of every random choice (random)."`
 	Out      string         `placeholder:"DIR" help:"Folder for result.json, report.md and report.html (results/<time>)."`
+
+	liveFlags
 }
 
 // Help is the long help text.
@@ -51,11 +55,12 @@ type chaosRun struct {
 	env    stageEnv
 	result *report.Result
 	line   *progress
+	log    io.Writer // to the terminal, above the view
 }
 
 // Run inflicts and reports. What was inflicted when it fails or is interrupted is reported too.
 func (c *chaosCmd) Run(a *app) error {
-	all := &chaosRun{chaosCmd: c, app: a, line: newProgress(a.stderr), result: newResult(a, c.Seed)}
+	all := &chaosRun{chaosCmd: c, app: a, result: newResult(a, c.Seed)}
 	if err := all.prepare(); err != nil {
 		return err
 	}
@@ -64,8 +69,13 @@ func (c *chaosCmd) Run(a *app) error {
 		return err
 	}
 	defer out.removeIfEmpty()
-	err = onFreshDatabase(a, backing.Options{Redis: true, Embedded: true, Out: a.stderr}, all.withServices)
-	all.line.clear()
+	all.line = newProgress(a, "chaos", &c.liveFlags)
+	if err := all.line.open(); err != nil {
+		return err
+	}
+	all.log = all.line.above(a.stderr)
+	err = onFreshDatabase(a, backing.Options{Redis: true, Embedded: true, Out: all.log}, all.withServices)
+	all.line.close(all.outcome(err))
 	if len(all.result.Faults) == 0 && err != nil {
 		return err
 	}
@@ -94,7 +104,7 @@ func (c *chaosRun) prepare() (err error) {
 			*c.Duration = shortDuration
 		}
 	}
-	if err := checkLoad(c.buyers(chaosStages[0]), nil, *c.Duration, 0); err != nil {
+	if err := errors.Join(checkLoad(c.buyers(chaosStages[0]), nil, *c.Duration, 0), c.checkLive()); err != nil {
 		return err
 	}
 	if c.DBConns < 1 {
@@ -122,7 +132,7 @@ func (c *chaosRun) prepare() (err error) {
 // withServices inflicts all faults on all stages.
 func (c *chaosRun) withServices(services *backing.Services, url string) error {
 	launcher := &launcher{app: c.app, services: services, url: url}
-	if err := launcher.build(c.stages, func(what string) { _, _ = fmt.Fprintln(c.app.stderr, what) }); err != nil {
+	if err := launcher.build(c.stages, func(what string) { _, _ = fmt.Fprintln(c.log, what) }); err != nil {
 		return err
 	}
 	if err := launcher.checkKnown(c.env); err != nil {
@@ -134,6 +144,9 @@ func (c *chaosRun) withServices(services *backing.Services, url string) error {
 	}
 	defer db.Close()
 	c.result.Backing.Postgres = describePostgres(c.app.ctx, db, services.Postgres.Source)
+	for range c.stages {
+		c.line.plan(c.estimate()...)
+	}
 	for _, name := range c.stages {
 		if err := c.inflict(name, chaos.Config{
 			Stage: name, Binary: launcher.binaries[name], Database: url, Redis: services.Redis.URL, DB: db,
@@ -150,11 +163,38 @@ func (c *chaosRun) inflict(name string, cfg chaos.Config) error {
 	if c.Short {
 		cfg.Lenient = shortLenience
 	}
-	cfg.Log = c.app.stderr
-	cfg.Progress = func(fault string) { _, _ = fmt.Fprintf(c.app.stderr, "%s: %s\n", name, fault) }
+	cfg.Log = c.log
+	cfg.Progress = func(fault string) {
+		_, _ = fmt.Fprintf(c.log, "%s: %s\n", name, fault)
+		c.line.next(name + ", " + fault)
+	}
 	faults, err := chaos.Run(c.app.ctx, cfg)
 	c.result.Faults = append(c.result.Faults, faults...)
 	return interruptedOr(c.app.ctx, err)
+}
+
+// estimate says how long the steps of one stage will take: to measure its capacity, and each fault.
+func (c *chaosRun) estimate() []time.Duration {
+	const around = 4 * time.Second // start, settle, audit, stop
+	steps := []time.Duration{around}
+	for range c.Faults {
+		steps = append(steps, *c.Duration+around)
+	}
+	return steps
+}
+
+// outcome says in one sentence how it ended.
+func (c *chaosRun) outcome(err error) string {
+	if err != nil {
+		return firstLine(err)
+	}
+	kept := 0
+	for i := range c.result.Faults {
+		if len(c.result.Faults[i].Problems) == 0 && !c.result.Faults[i].Lost() {
+			kept++
+		}
+	}
+	return fmt.Sprintf("%d of %d faults: all promises kept", kept, len(c.result.Faults))
 }
 
 // buyers returns how many there are: so many that the stage can show what it can do.

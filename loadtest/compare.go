@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -47,6 +48,7 @@ type compareCmd struct {
 
 	capacityFlags
 	reportFlags
+	liveFlags
 }
 
 // Help is the long help text.
@@ -83,7 +85,7 @@ type comparison struct {
 
 // Run compares and reports. What has run when it fails or is interrupted is reported too.
 func (c *compareCmd) Run(a *app) error {
-	all := &comparison{compareCmd: c, app: a, line: newProgress(a.stderr)}
+	all := &comparison{compareCmd: c, app: a, line: newProgress(a, "compare", &c.liveFlags)}
 	if err := all.prepare(); err != nil {
 		return err
 	}
@@ -95,8 +97,11 @@ func (c *compareCmd) Run(a *app) error {
 	}
 	defer out.removeIfEmpty()
 	c.setReport(all.result, &out)
-	err = onFreshDatabase(a, backing.Options{Redis: true, Embedded: true, Out: a.stderr}, all.withServices)
-	all.line.clear()
+	if err := all.line.open(); err != nil {
+		return err
+	}
+	err = onFreshDatabase(a, backing.Options{Redis: true, Embedded: true, Out: all.line.above(a.stderr)}, all.withServices)
+	all.line.close(outcome(all.result, err))
 	if len(all.result.Runs) == 0 && err != nil {
 		return err
 	}
@@ -139,7 +144,7 @@ func (c *compareCmd) validate() error {
 	if err := checkLoad(c.Users, &c.Stock, c.Duration, c.Warmup); err != nil {
 		return err
 	}
-	if err := c.checkReport(); err != nil {
+	if err := errors.Join(c.checkReport(), c.checkLive()); err != nil {
 		return err
 	}
 	switch {

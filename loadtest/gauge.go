@@ -8,6 +8,7 @@ import (
 
 	"example.com/flashsale/loadtest/attack"
 	"example.com/flashsale/loadtest/ceiling"
+	"example.com/flashsale/loadtest/live"
 	"example.com/flashsale/loadtest/report"
 )
 
@@ -69,6 +70,7 @@ func (g *gauge) readHTTP(stage string) (rate float64, err error) {
 	defer func() { err = errors.Join(err, process.Stop(context.WithoutCancel(ctx))) }()
 	load := g.load
 	load.Target = process.URL
+	g.line.begin(live.Info{Stage: stage, Guard: guardNoOp, Workload: string(ceiling.HTTP), Users: load.Users})
 	result, err := attack.Run(ctx, load)
 	if err != nil {
 		return 0, fmt.Errorf("measure %s: %w", ceiling.HTTP, err)

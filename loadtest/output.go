@@ -92,3 +92,11 @@ func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
+
+// outcome says in one sentence how a command ended, for those who watched it.
+func outcome(result *report.Result, err error) string {
+	if err != nil {
+		return firstLine(err)
+	}
+	return report.Judge(result).Headline
+}

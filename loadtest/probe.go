@@ -70,8 +70,7 @@ func (p *probing) bounds() (limits capacity.Limits, err error) {
 
 // say prints a line in the place of the progress.
 func (f *finder) say(format string, args ...any) {
-	f.line.clear()
-	_, _ = fmt.Fprintf(f.app.stdout, format, args...) // the report has it too
+	_, _ = fmt.Fprintf(f.line.above(f.app.stdout), format, args...) // the report has it too
 }
 
 // try probes one rate.
@@ -97,7 +96,7 @@ func (p *probing) try(rate float64, phase capacity.Phase) (capacity.Verdict, err
 func (p *probing) run(cfg runner.Config, what string) (report.Run, error) {
 	p.line.plan(cfg.Warmup + cfg.Duration)
 	p.line.next(what)
-	run, err := runner.Run(p.app.ctx, cfg)
+	run, err := p.line.drive(p.app.ctx, cfg)
 	if err == nil && run.Audit != nil && run.Audit.Verdict != audit.OK {
 		p.wrong = append(p.wrong, run)
 	}
@@ -119,7 +118,7 @@ func (p *probing) config(rate float64) (runner.Config, error) {
 func (p *probing) base(duration time.Duration) runner.Config {
 	cfg := runner.Config{
 		Target: p.target, DB: p.db, ProductIDs: p.Product, Workload: attack.Sustained, Users: p.Users, Stock: sustainedStock, Seed: p.result.Seed,
-		Duration: duration, Warmup: p.Warmup, Meter: p.meter, Progress: p.line.update,
+		Duration: duration, Warmup: p.Warmup, Meter: p.meter,
 	}
 	if p.db == nil && len(cfg.ProductIDs) == 0 {
 		cfg.ProductIDs = []int64{1} // guard noop does not look

@@ -2,40 +2,51 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"example.com/flashsale/loadtest/attack"
+	"example.com/flashsale/loadtest/report"
 )
 
+// TestNoProgressWithoutTerminal: neither view nor line, with or without --plain.
 func TestNoProgressWithoutTerminal(t *testing.T) {
-	var out bytes.Buffer
-	line := newProgress(&out)
-	line.plan(time.Second)
-	line.next("a")
-	line.update(attack.Progress{Accepted: 1})
-	line.clear()
-	if out.Len() > 0 {
-		t.Errorf("%q", out.String())
+	for _, plain := range []bool{false, true} {
+		var out, other bytes.Buffer
+		a := &app{ctx: t.Context(), getenv: func(string) string { return "xterm" }, stdout: &other, stderr: &out}
+		p := newProgress(a, "run", &liveFlags{Plain: plain})
+		if err := p.open(); err != nil {
+			t.Fatal(err)
+		}
+		p.plan(time.Second)
+		p.say("building")
+		p.next("a")
+		p.update(attack.Progress{Accepted: 1})
+		if p.watched() {
+			t.Error("nobody watches")
+		}
+		p.close("")
+		if out.Len() > 0 || other.Len() > 0 {
+			t.Errorf("%q, %q", out.String(), other.String())
+		}
 	}
 }
 
-func TestRemainingTime(t *testing.T) {
-	line := newProgress(&bytes.Buffer{})
-	line.plan(10*time.Second, 20*time.Second, 30*time.Second, 40*time.Second)
-	line.next("first")
-	if left := line.left().Round(time.Second); left != 100*time.Second {
-		t.Errorf("at the start: %v", left)
+func TestLiveAddress(t *testing.T) {
+	for addr, want := range map[string]string{"": "", "9090": "127.0.0.1:9090", "0.0.0.0:1": "0.0.0.0:1"} {
+		f := liveFlags{Live: addr}
+		if err := f.checkLive(); err != nil || f.Live != want {
+			t.Errorf("%q: %q, %v", addr, f.Live, err)
+		}
 	}
-	line.since = line.since.Add(-20 * time.Second) // it took twice as long
-	line.skip()
-	line.next("third")
-	if left := line.left().Round(time.Second); left != 110*time.Second {
-		t.Errorf("in the third: %v, not 30 s of this one and 80 s of the next", left)
-	}
-	if text := line.text(": x"); !strings.HasPrefix(text, "[2/3] third: x, 1m50s left") {
-		t.Errorf("%q", text)
+	for _, command := range []string{"run", "compare", "capacity", "chaos"} {
+		var stderr bytes.Buffer
+		if code := run(t.Context(), []string{command, "--live", "nowhere"}, os.Getenv, io.Discard, &stderr); code != report.ExitUsage || !strings.Contains(stderr.String(), `--live: "`) {
+			t.Errorf("%s: exit code %d, %s", command, code, stderr.String())
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"example.com/flashsale/loadtest/attack"
@@ -38,6 +39,7 @@ type runCmd struct {
 	rateFlags
 	togetherFlags
 	reportFlags
+	liveFlags
 }
 
 // Help is the long help text.
@@ -82,19 +84,22 @@ func (c *runCmd) Run(a *app) error {
 		cfg.Keep = out.keep
 		result.Notes = append(result.Notes, togetherNote)
 	}
-	if err := c.measure(a, cfg, result); err != nil {
+	line := newProgress(a, "run", &c.liveFlags)
+	if err := line.open(); err != nil {
+		return err
+	}
+	err = c.measure(a, line, cfg, result)
+	line.close(outcome(result, err))
+	if err != nil {
 		return err
 	}
 	return out.finish(a, result)
 }
 
-func (c *runCmd) measure(a *app, cfg runner.Config, result *report.Result) error {
-	line := newProgress(a.stderr)
-	defer line.clear()
+func (c *runCmd) measure(a *app, line *progress, cfg runner.Config, result *report.Result) error {
 	line.plan(cfg.Duration + cfg.Warmup)
 	line.next(cfg.Target.URL + ", " + c.Workload)
-	cfg.Progress = line.update
-	run, err := runner.Run(a.ctx, cfg)
+	run, err := line.drive(a.ctx, cfg)
 	if err != nil {
 		return interruptedOr(a.ctx, err)
 	}
@@ -106,7 +111,7 @@ func (c *runCmd) validate() error {
 	if err := checkLoad(c.Users, c.Stock, c.Duration, c.Warmup); err != nil {
 		return err
 	}
-	if err := c.checkReport(); err != nil {
+	if err := errors.Join(c.checkReport(), c.checkLive()); err != nil {
 		return err
 	}
 	switch {

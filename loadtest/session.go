@@ -70,7 +70,7 @@ func (c *comparison) runOne(target runner.Target, process *stage.Process, worklo
 	c.line.next(fmt.Sprintf("%s, guard %s, %s", target.Health.Stage, target.Health.Guard, workload))
 	cfg := runner.Config{
 		Target: target, DB: c.db, Workload: workload, Users: c.Users, Stock: c.Stock, Seed: c.result.Seed,
-		Duration: c.Duration, Warmup: c.Warmup, Meter: process.Measure, Progress: c.line.update,
+		Duration: c.Duration, Warmup: c.Warmup, Meter: process.Measure,
 	}
 	if workload == attack.Sustained {
 		cfg.Stock, cfg.Products, cfg.Skew = sustainedStock, c.Products, c.Skew
@@ -79,7 +79,7 @@ func (c *comparison) runOne(target runner.Target, process *stage.Process, worklo
 		cfg.DB, cfg.ProductIDs = nil, productIDs(max(cfg.Products, 1))
 		c.note(noopNote)
 	}
-	run, err := runner.Run(c.app.ctx, cfg)
+	run, err := c.line.drive(c.app.ctx, cfg)
 	if err != nil {
 		return err
 	}

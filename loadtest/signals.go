@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -14,6 +15,9 @@ const exitBySignal = 130
 
 // errInterrupted is the cause of the end of a context that a signal ended.
 var errInterrupted = errors.New("interrupted")
+
+// beforeStop is called before anything is said about a signal, by one goroutine: a view must leave the terminal first.
+var beforeStop atomic.Pointer[func()]
 
 // untilSignal returns a context that ends with the first SIGINT, SIGTERM or SIGHUP: what runs is then stopped in order.
 // A second signal ends the process at once; what it started notices that and ends too. stop ends the watching.
@@ -29,6 +33,9 @@ func untilSignal() (ctx context.Context, stop func()) {
 			case <-signals:
 				if ctx.Err() != nil {
 					os.Exit(exitBySignal)
+				}
+				if leave := beforeStop.Load(); leave != nil {
+					(*leave)()
 				}
 				_, _ = fmt.Fprintln(os.Stderr, "\nloadtest: stopping (once more to stop at once)")
 				cancel(errInterrupted)

@@ -1,31 +1,23 @@
 package report
 
 import (
-	"context"
 	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"example.com/flashsale/loadtest/browser"
 )
 
 // TestPageInABrowser looks at the page as a reader does. With SCREENSHOTS=folder it leaves pictures there.
 func TestPageInABrowser(t *testing.T) {
-	ctx := browser(t)
+	ctx := browser.Start(t)
 	path := filepath.Join(t.TempDir(), "report.html")
 	if err := replace(path, func(w io.Writer) error { return HTML(w, drawnFixture()) }); err != nil {
 		t.Fatal(err)
 	}
-	seen := listen(ctx, t)
+	seen := browser.Listen(ctx, t)
 	if err := chromedp.Do(ctx, chromedp.Navigate("file://"+path), chromedp.WaitReady(chromedp.CSS("body"))); err != nil {
 		t.Fatal(err)
 	}
@@ -40,13 +32,7 @@ func TestPageInABrowser(t *testing.T) {
 		{"phone", 375, 800, "light", "rgb(255, 255, 255)"},
 	} {
 		t.Run(view.name, func(t *testing.T) {
-			scheme := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: view.scheme}}}
-			if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, scheme); err != nil {
-				t.Fatal(err)
-			}
-			if err := chromedp.Do(ctx, chromedp.EmulateViewport(view.width, view.height)); err != nil {
-				t.Fatal(err)
-			}
+			browser.Resize(ctx, t, view.width, view.height, view.scheme)
 			page, err := chromedp.Run(ctx, chromedp.Evaluate[pageFacts](inspect))
 			if err != nil {
 				t.Fatal(err)
@@ -64,23 +50,21 @@ func TestPageInABrowser(t *testing.T) {
 			if page.Background != view.background {
 				t.Errorf("background %s", page.Background)
 			}
-			screenshot(ctx, t, view.name)
+			browser.Screenshot(ctx, t, view.name)
 		})
 	}
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	if len(seen.complaints) > 0 {
-		t.Errorf("the console says %q", seen.complaints)
+	if said := seen.Complaints(); len(said) > 0 {
+		t.Errorf("the console says %q", said)
 	}
-	if len(seen.requests) != 1 {
-		t.Errorf("requests: %q, want that of the page alone", seen.requests)
+	if asked := seen.Requests(); len(asked) != 1 {
+		t.Errorf("requests: %q, want that of the page alone", asked)
 	}
 }
 
 // TestEveryPageFits looks at the other kinds of reports: no table is cut at 1280 pixels, and nothing is wider than a phone but
 // the tables, which scroll.
 func TestEveryPageFits(t *testing.T) {
-	ctx := browser(t)
+	ctx := browser.Start(t)
 	for name, r := range map[string]*Result{"ceilings": ceilingsFixture(), "open": openFixture(), "faults": faultsFixture()} {
 		path := filepath.Join(t.TempDir(), "report.html")
 		if err := replace(path, func(w io.Writer) error { return HTML(w, r) }); err != nil {
@@ -125,80 +109,3 @@ const inspect = `({
 	Scrolled: [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).map(s => s.querySelector('th').textContent + ' ' + s.scrollWidth),
 	First: document.body.firstElementChild.tagName,
 })`
-
-// witness remembers what the page says and asks for.
-type witness struct {
-	mu         sync.Mutex
-	complaints []string
-	requests   []string
-}
-
-func listen(ctx context.Context, t *testing.T) *witness {
-	t.Helper()
-	seen := &witness{}
-	err := chromedp.Listen(ctx, func(event any) {
-		seen.mu.Lock()
-		defer seen.mu.Unlock()
-		switch e := event.(type) {
-		case *runtime.EventConsoleAPICalled:
-			seen.complaints = append(seen.complaints, string(e.Type))
-		case *runtime.EventExceptionThrown:
-			seen.complaints = append(seen.complaints, e.ExceptionDetails.Text)
-		case *cdplog.EventEntryAdded:
-			seen.complaints = append(seen.complaints, e.Entry.Text)
-		case *network.EventRequestWillBeSent:
-			seen.requests = append(seen.requests, e.Request.URL)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return seen
-}
-
-// browser starts a Chromium without a window, or skips the test where there is none.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("starts a browser")
-	}
-	var path string
-	for _, name := range []string{os.Getenv("CHROME"), "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		t.Skip("no Chromium found: install chromium, or set CHROME to its path")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path))
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // root has no sandbox; the page is our own
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
-	}
-	return ctx
-}
-
-func screenshot(ctx context.Context, t *testing.T, name string) {
-	t.Helper()
-	dir := os.Getenv("SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(name, "/", "-")+".png"), png, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
