@@ -263,6 +263,20 @@ func (p *progress) write(text string) {
 // erase empties the line. The caller holds the lock.
 func (p *progress) erase() { _, _ = fmt.Fprint(p.file, "\r\x1b[K") }
 
+// stopUntilContinued stops this process as the shell asked for. It returns when the process goes on.
+func stopUntilContinued() {
+	goesOn := make(chan os.Signal, 1)
+	signal.Notify(goesOn, syscall.SIGCONT)
+	defer signal.Stop(goesOn)
+	if syscall.Kill(os.Getpid(), syscall.SIGSTOP) != nil {
+		return
+	}
+	select { // the other threads stop this one a moment later
+	case <-goesOn:
+	case <-time.After(time.Second):
+	}
+}
+
 // screenHook is called by signals, so that a view is gone before anything else is written, or the process is stopped.
 type screenHook struct {
 	leave   func()
@@ -280,7 +294,7 @@ func (h screenHook) install() (remove func()) {
 		for {
 			select {
 			case <-stops:
-				h.suspend(func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) })
+				h.suspend(stopUntilContinued)
 			case <-done:
 				return
 			}

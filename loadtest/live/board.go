@@ -179,14 +179,14 @@ func (b *Board) State() State {
 	defer b.mu.Unlock()
 	s := State{
 		Title: b.title, Headline: b.headline, Step: b.plan.at, Steps: len(b.plan.steps), Label: b.plan.label, Detail: b.detail,
-		LeftSeconds: b.plan.left(b.now()).Seconds(), Finished: slices.Clone(b.finished), Over: b.over, Outcome: b.outcome,
+		LeftSeconds: b.plan.left(b.now()).Seconds(), Finished: append([]Finished{}, b.finished...), Over: b.over, Outcome: b.outcome,
 	}
 	if b.over {
 		s.LeftSeconds = 0
 	}
 	if b.run != nil {
 		shown := b.run.Run
-		shown.Points, shown.Stock = slices.Clone(shown.Points), b.run.stock()
+		shown.Points, shown.Stock = append([]Point{}, shown.Points...), b.run.stock()
 		s.Run = &shown
 	}
 	return s

@@ -15,7 +15,9 @@ import (
 func TestPageInABrowser(t *testing.T) {
 	ctx := browser.Start(t)
 	var mu sync.Mutex
-	state := oversoldState()
+	b, _ := newTestBoard()
+	sale(b, 100)
+	state := b.State()
 	server, err := Serve(t.Context(), "127.0.0.1:0", func() State {
 		mu.Lock()
 		defer mu.Unlock()
@@ -26,7 +28,14 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	t.Cleanup(server.Close)
 	seen := browser.Listen(ctx, t)
-	if err := chromedp.Do(ctx, chromedp.Navigate(server.URL()), chromedp.WaitVisible(chromedp.CSS("#alarm"))); err != nil {
+	// A run that has just begun, and then one in which all there is to see is seen.
+	if err := chromedp.Do(ctx, chromedp.Navigate(server.URL()), chromedp.WaitVisible(chromedp.CSS("#run"))); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	state = oversoldState()
+	mu.Unlock()
+	if err := chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#alarm"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, view := range []struct {

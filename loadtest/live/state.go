@@ -8,7 +8,7 @@
 package live
 
 // State is what a viewer sees at one moment. It is a copy that nothing changes any more. Its JSON is what the web page
-// gets; what is null is not known.
+// gets; what is null is not known; lists are never null.
 type State struct {
 	Title       string     `json:"title"`    // the command
 	Headline    string     `json:"headline"` // what goes on before the first step, such as a build

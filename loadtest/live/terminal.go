@@ -2,6 +2,7 @@ package live
 
 import (
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -18,6 +19,8 @@ const (
 	framesPerSecond = 10
 	// closeTimeout bounds the end of the view: a terminal may have gone.
 	closeTimeout = 2 * time.Second
+	// maxEarly bounds what waits for the first picture, in bytes.
+	maxEarly = 64 << 10
 )
 
 // Terminal is the view in a terminal, below what was printed before. It reads no keys and leaves the terminal's mode as
@@ -29,6 +32,12 @@ type Terminal struct {
 	closing sync.Once
 	stop    chan struct{} // no further redrawing
 	ended   sync.WaitGroup
+	out     io.Writer
+
+	mu     sync.Mutex
+	drawn  bool            // the first picture is there
+	over   bool            // the view has gone
+	before strings.Builder // what was to be printed before the first picture
 }
 
 // OpenTerminal begins to draw state on out; in is where keys come from. It returns at once. The caller must Close it.
@@ -39,7 +48,7 @@ func OpenTerminal(in, out *os.File, colours bool, state func() State) *Terminal 
 	if !colours {
 		options = append(options, tea.WithColorProfile(colorprofile.ASCII))
 	}
-	t := &Terminal{stop: make(chan struct{}), restore: withoutEcho(in)}
+	t := &Terminal{out: out, stop: make(chan struct{}), restore: withoutEcho(in)}
 	t.program = tea.NewProgram(&screen{state: state}, options...)
 	t.ended.Go(t.run)
 	t.ended.Go(t.tick)
@@ -59,20 +68,49 @@ func (t *Terminal) run() {
 func (t *Terminal) tick() {
 	ticker := time.NewTicker(drawEvery)
 	defer ticker.Stop()
-	for {
+	for ticks := 0; ; ticks++ {
 		select {
 		case <-ticker.C:
 			t.program.Send(redraw{})
 		case <-t.stop:
 			return
 		}
+		if ticks == 1 {
+			t.printEarly()
+		}
 	}
 }
 
-// Print writes lines above the view. It blocks until the view takes them, which is soon, and does nothing once the view
-// is closed.
-func (t *Terminal) Print(text string) {
-	t.program.Send(tea.Println(strings.TrimSuffix(text, "\n"))())
+// printEarly prints what came before the first picture. Until then the driver does not know its height, and would push
+// what was printed before off the screen.
+func (t *Terminal) printEarly() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drawn = true
+	t.insert(t.before.String())
+	t.before.Reset()
+}
+
+// insert puts lines above the picture.
+func (t *Terminal) insert(text string) {
+	if text != "" {
+		t.program.Send(tea.Println(strings.TrimSuffix(text, "\n"))())
+	}
+}
+
+// Print writes whole lines above the view, or where the view was once it is closed. It blocks until the view takes them,
+// which is soon.
+func (t *Terminal) Print(lines string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.over:
+		_, _ = io.WriteString(t.out, lines)
+	case t.drawn || t.before.Len() > maxEarly:
+		t.insert(lines)
+	default:
+		t.before.WriteString(lines)
+	}
 }
 
 // Close removes the view and restores the terminal. It blocks until that is done, two seconds at most, and may be called
@@ -85,6 +123,11 @@ func (t *Terminal) Close() {
 		t.program.Send(leave{})
 		t.ended.Wait()
 		t.restore()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.over = true
+		_, _ = io.WriteString(t.out, t.before.String())
+		t.before.Reset()
 	})
 }
 

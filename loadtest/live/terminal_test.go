@@ -95,7 +95,8 @@ func TestTerminal(t *testing.T) {
 	}
 	view.Close()
 	view.Close()
-	view.Print("too late") // must not block
+	view.Print("after the view\n")
+	shown.waitFor(t, "after the view")
 	after, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
 	if err != nil || *after != *before {
 		t.Errorf("the terminal's mode was %+v and is %+v, %v", before, after, err)
@@ -107,6 +108,25 @@ func TestTerminal(t *testing.T) {
 		}
 	}
 	shown.waitFor(t, "\x1b[?25h") // the cursor is there again
+}
+
+// TestPrintBeforeTheFirstPicture: the text must not be lost, and nothing may scroll away for it.
+func TestPrintBeforeTheFirstPicture(t *testing.T) {
+	t.Setenv("TERM", "xterm-256color")
+	terminal, shown := openPTY(t)
+	b, _ := newTestBoard()
+	view := OpenTerminal(terminal, terminal, true, b.State)
+	view.Print("early\n")
+	shown.waitFor(t, "early")
+	if text := shown.String(); strings.Index(text, "compare") > strings.Index(text, "early") {
+		t.Errorf("it was printed before the first picture: %q", text)
+	}
+	view.Close()
+
+	view = OpenTerminal(terminal, terminal, true, b.State)
+	view.Print("at the very end\n")
+	view.Close()
+	shown.waitFor(t, "at the very end")
 }
 
 func TestNoColour(t *testing.T) {
