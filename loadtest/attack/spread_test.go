@@ -7,7 +7,7 @@ import (
 
 func TestSpreadBuckets(t *testing.T) {
 	last := -1
-	for us := int64(0); us < 1<<20; us++ {
+	for us := range int64(1 << 20) {
 		response := time.Duration(us) * time.Microsecond
 		i := bucket(response)
 		if i < last || i > last+1 {

@@ -40,7 +40,14 @@ func serve(t *testing.T, b *Board) *Server {
 	return server
 }
 
-func get(t *testing.T, url string) *http.Response {
+// reply is a response. Its body is closed when the test ends.
+type reply struct {
+	status int
+	header http.Header
+	body   io.Reader
+}
+
+func get(t *testing.T, url string) reply {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
@@ -53,7 +60,7 @@ func get(t *testing.T, url string) *http.Response {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = response.Body.Close() })
-	return response
+	return reply{response.StatusCode, response.Header, response.Body}
 }
 
 // next reads one event.
@@ -80,10 +87,10 @@ func TestEvents(t *testing.T) {
 	b, _ := newTestBoard()
 	server := serve(t, b)
 	response := get(t, server.URL()+"events")
-	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" {
-		t.Fatalf("%d, %s", response.StatusCode, kind)
+	if kind := response.header.Get("Content-Type"); response.status != http.StatusOK || kind != "text/event-stream" {
+		t.Fatalf("%d, %s", response.status, kind)
 	}
-	from := bufio.NewScanner(response.Body)
+	from := bufio.NewScanner(response.body)
 	if state, ok := next(t, from); !ok || state.Title != "compare" || state.Run != nil {
 		t.Errorf("%v, %+v", ok, state)
 	}
@@ -124,13 +131,13 @@ func TestPage(t *testing.T) {
 	b, _ := newTestBoard()
 	server := serve(t, b)
 	response := get(t, server.URL())
-	text, err := io.ReadAll(response.Body)
-	if err != nil || !strings.Contains(string(text), "EventSource") || response.Header.Get("Content-Security-Policy") != policy {
-		t.Errorf("%v, %d bytes, %v", err, len(text), response.Header)
+	text, err := io.ReadAll(response.body)
+	if err != nil || !strings.Contains(string(text), "EventSource") || response.header.Get("Content-Security-Policy") != policy {
+		t.Errorf("%v, %d bytes, %v", err, len(text), response.header)
 	}
 	for path, want := range map[string]int{"": http.StatusOK, "nothing": http.StatusNotFound, "events/x": http.StatusNotFound} {
-		if response := get(t, server.URL()+path); response.StatusCode != want {
-			t.Errorf("%q: %d", path, response.StatusCode)
+		if response := get(t, server.URL()+path); response.status != want {
+			t.Errorf("%q: %d", path, response.status)
 		}
 	}
 }
@@ -139,13 +146,13 @@ func TestViewersAreBounded(t *testing.T) {
 	b, _ := newTestBoard()
 	server := serve(t, b)
 	for range maxViewers {
-		if response := get(t, server.URL()+"events"); response.StatusCode != http.StatusOK {
-			t.Fatalf("%d", response.StatusCode)
+		if response := get(t, server.URL()+"events"); response.status != http.StatusOK {
+			t.Fatalf("%d", response.status)
 		}
 	}
 	response := get(t, server.URL()+"events")
-	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
-		t.Errorf("one more: %d", response.StatusCode)
+	if response.status != http.StatusServiceUnavailable || response.header.Get("Retry-After") == "" {
+		t.Errorf("one more: %d", response.status)
 	}
 }
 
@@ -167,8 +174,8 @@ func TestSlowViewer(t *testing.T) {
 	if _, err := io.WriteString(slow, "GET /events HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	if response := get(t, server.URL()); response.StatusCode != http.StatusOK {
-		t.Errorf("another viewer: %d", response.StatusCode)
+	if response := get(t, server.URL()); response.status != http.StatusOK {
+		t.Errorf("another viewer: %d", response.status)
 	}
 	start := time.Now()
 	server.Close()
