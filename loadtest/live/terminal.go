@@ -14,7 +14,7 @@ import (
 
 const (
 	// drawEvery is how often the view redraws.
-	drawEvery = 200 * time.Millisecond
+	drawEvery = 250 * time.Millisecond
 	// framesPerSecond bounds how often the driver writes to the terminal.
 	framesPerSecond = 10
 	// closeTimeout bounds the end of the view: a terminal may have gone.
