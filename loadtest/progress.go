@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"example.com/flashsale/loadtest/live"
 	"example.com/flashsale/loadtest/report"
 	"example.com/flashsale/loadtest/runner"
+	"example.com/flashsale/loadtest/schedule"
 )
 
 // progressEvery is how often the view of a load changes.
@@ -207,6 +209,10 @@ func (p *progress) watched() bool {
 // describeRun is what a viewer is told of a run before it begins.
 func describeRun(cfg runner.Config) live.Info {
 	info := live.Info{Stage: cfg.Target.URL, Workload: string(cfg.Workload), Users: cfg.Users, Open: cfg.Schedule != nil}
+	if cfg.Schedule != nil {
+		plan := cfg.Schedule.Plan()
+		info.Workload += fmt.Sprintf(", %s at %.4g/s", cmp.Or(plan.Profile, schedule.Constant), plan.Rate)
+	}
 	if h := cfg.Target.Health; h != nil {
 		info.Stage, info.Guard, info.Expected = h.Stage, h.Guard, h.Expected
 	}
