@@ -93,6 +93,8 @@ func (c *crowd) driveOpen(ctx context.Context, start time.Time) error {
 		return fmt.Errorf("cannot wait precisely: %w", err)
 	}
 	defer alarm.close()
+	undo := wakeSooner()
+	defer undo()
 	// Nothing stays in the queue longer than the time-out, so this is all it can hold.
 	room := math.Ceil(c.cfg.Schedule.Plan().MaxRate()*c.cfg.ClientTimeout.Seconds()) + float64(c.cfg.Users)
 	queue := make(chan time.Duration, int(min(room, maxQueue)))

@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"example.com/flashsale/loadtest/schedule"
 )
 
@@ -40,6 +42,13 @@ func openConfig(t testing.TB, url string, users int, p schedule.Plan) Config {
 // follow runs a pacer and users in a synctest bubble against a service that takes
 // workTime, and returns their logs and what the pacer could not place.
 func follow(ctx context.Context, s *schedule.Schedule, users, room int, patience time.Duration) (logs []*userLog, refused *userLog) {
+	return followAnswered(ctx, s, users, room, patience, said(yes))
+}
+
+// followAnswered is follow with a service that answers like that.
+func followAnswered(
+	ctx context.Context, s *schedule.Schedule, users, room int, patience time.Duration, answer func(int) (record, answer),
+) (logs []*userLog, refused *userLog) {
 	start := time.Now()
 	now := func() time.Duration { return time.Since(start) }
 	queue := make(chan time.Duration, room)
@@ -53,7 +62,7 @@ func follow(ctx context.Context, s *schedule.Schedule, users, room int, patience
 	everybody.Go(func() { p.run(ctx) })
 	for i := range users {
 		u := &user{
-			sender:    &fakeService{start: start, answer: said(yes)},
+			sender:    &fakeService{start: start, answer: answer},
 			behaviour: &flashBuyer{},
 			keys:      newKeySource(), log: newUserLog(int64(i)), counters: &counters{},
 		}
@@ -298,18 +307,58 @@ func BenchmarkPrecision(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		lag := result.Open.Lag
-		within := 0.0
-		for _, bar := range lag.Distribution() {
-			if bar.To <= 1000 {
-				within += float64(bar.Count)
-			}
-		}
-		b.ReportMetric(100*within/float64(lag.TotalCount()), "%≤1ms")
-		b.ReportMetric(float64(lag.ValueAtQuantile(50)), "p50-µs")
-		b.ReportMetric(float64(lag.ValueAtQuantile(99.9)), "p99.9-µs")
+		reportLag(b, result.Open.Lag)
 		b.ReportMetric(100*result.Open.CPUShare, "%cpu")
 	}
+}
+
+// BenchmarkBareLoop reports how late a loop is that does nothing but wait 5,000 times a
+// second: what this machine lets a generator have at best.
+func BenchmarkBareLoop(b *testing.B) {
+	for name, slice := range map[string]func() func(){"usual": func() func() { return func() {} }, "short": wakeSooner} {
+		b.Run(name, func(b *testing.B) {
+			a, err := newAlarm(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer a.close()
+			undo := slice()
+			defer undo()
+			for b.Loop() {
+				reportLag(b, bareLoop(b, a, plan(b, schedule.Plan{Rate: 5000, Duration: 3 * time.Second})))
+			}
+		})
+	}
+}
+
+// bareLoop waits for each time of a schedule and returns how late it was.
+func bareLoop(b *testing.B, a *alarm, s *schedule.Schedule) *hdrhistogram.Histogram {
+	b.Helper()
+	lag, start := newHistogram(), time.Now()
+	for due := range s.Times() {
+		if rest := due - time.Since(start); rest > 0 {
+			if err := a.wait(rest); err != nil {
+				b.Fatal(err)
+			}
+		}
+		observe(lag, time.Since(start)-due)
+	}
+	return lag
+}
+
+// reportLag reports the precision of a benchmark's sends.
+func reportLag(b *testing.B, lag *hdrhistogram.Histogram) {
+	b.Helper()
+	within := 0.0
+	for _, bar := range lag.Distribution() {
+		if bar.To <= 1000 {
+			within += float64(bar.Count)
+		}
+	}
+	b.ReportMetric(100*within/float64(lag.TotalCount()), "%≤1ms")
+	b.ReportMetric(float64(lag.ValueAtQuantile(50)), "p50-µs")
+	b.ReportMetric(float64(lag.ValueAtQuantile(99.9)), "p99.9-µs")
+	b.ReportMetric(float64(lag.Max()), "max-µs")
 }
 
 // rawServer answers every request of a few hundred bytes with a receipt.
