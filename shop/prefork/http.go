@@ -26,10 +26,11 @@ const (
 // Server answers them all, and says "Connection: close" in every answer to a request that came after Shutdown began. What
 // it closes itself has been silent for its grace.
 type Server struct {
-	http    *http.Server
-	closing atomic.Bool
-	served  chan struct{} // closed when Serve has returned: no connection comes after that
-	changed chan struct{} // a connection changed its state; holds one
+	http      *http.Server
+	closing   atomic.Bool
+	unwatched bool          // see IgnoreDisconnects
+	served    chan struct{} // closed when Serve has returned: no connection comes after that
+	changed   chan struct{} // a connection changed its state; holds one
 
 	mu sync.Mutex
 	ln net.Listener
@@ -41,9 +42,10 @@ type Server struct {
 
 // connection is what is known of an open connection.
 type connection struct {
-	state atomic.Int32 // http.ConnState
-	since atomic.Int64 // when it got that state, in nanoseconds since the epoch
-	shed  atomic.Bool  // to be closed with its next answer
+	conn  *unwatchedConn // nil when clients are watched
+	state atomic.Int32   // http.ConnState
+	since atomic.Int64   // when it got that state, in nanoseconds since the epoch
+	shed  atomic.Bool    // to be closed with its next answer
 }
 
 // connectionKey is the context key of a request's *connection.
@@ -62,10 +64,15 @@ func NewServer(server *http.Server) *Server {
 		if s.closing.Load() || (c != nil && c.shed.Load()) {
 			rw.Header().Set("Connection", "close")
 		}
+		if c != nil && c.conn != nil && req.ContentLength > 0 {
+			c.conn.answering.Store(true)
+			defer c.conn.answering.Store(false)
+		}
 		handler.ServeHTTP(rw, req)
 	})
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		c := &connection{} // its state 0 is http.StateNew
+		c.conn, _ = conn.(*unwatchedConn)
 		s.conns.Store(conn, c)
 		if withContext != nil {
 			ctx = withContext(ctx, conn)
@@ -84,6 +91,9 @@ func NewServer(server *http.Server) *Server {
 // Serve accepts from ln and blocks until that fails, or until Shutdown, when it returns http.ErrServerClosed. Call it once.
 func (s *Server) Serve(ln net.Listener) error {
 	defer close(s.served)
+	if s.unwatched {
+		ln = unwatchedListener{ln}
+	}
 	s.mu.Lock()
 	s.ln = ln
 	s.mu.Unlock()

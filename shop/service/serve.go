@@ -106,6 +106,9 @@ func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topol
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(b.Log.Handler(), slog.LevelDebug),
 	})
+	if guard.IgnoresContext(c.Guard) {
+		srv.IgnoreDisconnects()
+	}
 	stopProfile, err := c.startProfile()
 	if err != nil {
 		return err
