@@ -4,15 +4,18 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+	"time"
 )
 
 // keyLen is the length of a key's text.
 const keyLen = 36
 
-// keySource makes the idempotency keys of one user: random UUIDs (RFC 9562,
-// version 4). It is not seeded by Config.Seed, for a second run with the same seed
-// must not repeat the keys of the first: the service would rightly answer it with
-// the first run's orders.
+// keySource makes the idempotency keys of one user: UUIDs of version 7 (RFC 9562,
+// section 5.7), which begin with the time in milliseconds. Keys that come in the
+// order of time land side by side in the service's unique index; random ones each
+// touch another page of it. The rest is random and not seeded by Config.Seed, for a
+// second run with the same seed must not repeat the keys of the first: the service
+// would rightly answer it with the first run's orders.
 type keySource struct{ rng *rand.PCG }
 
 func newKeySource() keySource {
@@ -21,9 +24,9 @@ func newKeySource() keySource {
 
 // next returns a key that no other call has returned.
 func (s keySource) next() (key [16]byte) {
-	binary.BigEndian.PutUint64(key[:8], s.rng.Uint64())
+	binary.BigEndian.PutUint64(key[:8], uint64(time.Now().UnixMilli())<<16|s.rng.Uint64()&0xffff)
 	binary.BigEndian.PutUint64(key[8:], s.rng.Uint64())
-	key[6] = key[6]&0x0f | 0x40
+	key[6] = key[6]&0x0f | 0x70
 	key[8] = key[8]&0x3f | 0x80
 	return key
 }

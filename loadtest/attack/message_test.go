@@ -3,6 +3,7 @@ package attack
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,14 +16,20 @@ import (
 )
 
 func TestKeys(t *testing.T) {
-	uuid4 := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	uuid7 := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	seen := map[string]bool{}
+	begin := time.Now().UnixMilli()
 	for range 20 {
 		source := newKeySource()
 		for range 1000 {
-			text := KeyString(source.next())
-			if !uuid4.MatchString(text) || seen[text] {
+			key := source.next()
+			text := KeyString(key)
+			if !uuid7.MatchString(text) || seen[text] {
 				t.Fatalf("bad or repeated key %s", text)
+			}
+			at := int64(binary.BigEndian.Uint64(key[:8]) >> 16)
+			if at < begin || at > time.Now().UnixMilli() {
+				t.Fatalf("key %s does not begin with the time in milliseconds", text)
 			}
 			seen[text] = true
 		}
