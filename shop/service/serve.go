@@ -90,6 +90,7 @@ type Topology struct {
 // what is in flight, for at most the shutdown timeout. The model behind
 // placer must run until Serve has returned.
 func (c *Config) Serve(ctx context.Context, ln net.Listener, b *Backend, t Topology, placer httpapi.Placer) error {
+	collectLess()
 	figures := t.figures(b)
 	defer figures.close()
 	api := httpapi.New(httpapi.Config{
