@@ -50,7 +50,7 @@ func holding(t *testing.T, ignore bool, meanwhile func(conn net.Conn, entered <-
 	<-served
 }
 
-func write(t *testing.T, conn net.Conn, text string) {
+func say(t *testing.T, conn net.Conn, text string) {
 	t.Helper()
 	if _, err := io.WriteString(conn, text); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func reads(t *testing.T) bool {
 func TestIgnoreDisconnects(t *testing.T) {
 	t.Run("watched", func(t *testing.T) {
 		holding(t, false, func(conn net.Conn, entered <-chan *http.Request, release func()) {
-			write(t, conn, longOrder)
+			say(t, conn, longOrder)
 			req := <-entered
 			eventually(t, "a goroutine that reads", func() bool { return reads(t) })
 			_ = conn.Close()
@@ -95,7 +95,7 @@ func TestIgnoreDisconnects(t *testing.T) {
 	})
 	t.Run("ignored", func(t *testing.T) {
 		holding(t, true, func(conn net.Conn, entered <-chan *http.Request, release func()) {
-			write(t, conn, longOrder)
+			say(t, conn, longOrder)
 			req := <-entered
 			eventually(t, "no goroutine that reads", func() bool { return !reads(t) })
 			_ = conn.Close()
@@ -110,7 +110,7 @@ func TestIgnoredConnectionsServeOn(t *testing.T) {
 	holding(t, true, func(conn net.Conn, entered <-chan *http.Request, release func()) {
 		answers := bufio.NewReader(conn)
 		// Pipelined: the second is there before the first is answered.
-		write(t, conn, longOrder+longOrder)
+		say(t, conn, longOrder+longOrder)
 		for range 2 {
 			<-entered
 			release()
@@ -118,16 +118,16 @@ func TestIgnoredConnectionsServeOn(t *testing.T) {
 		}
 		// A body that comes byte by byte, and one whose length is not known.
 		head, body, _ := strings.Cut(longOrder, "body")
-		write(t, conn, head)
+		say(t, conn, head)
 		for range 3 {
-			write(t, conn, "x")
+			say(t, conn, "x")
 		}
-		write(t, conn, body+"y")
+		say(t, conn, body+"y")
 		<-entered
 		release()
 		wantBody(t, answers, "xxxy")
-		write(t, conn, "POST /hold HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
-		write(t, conn, "1\r\nb\r\n0\r\n\r\n")
+		say(t, conn, "POST /hold HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+		say(t, conn, "1\r\nb\r\n0\r\n\r\n")
 		<-entered
 		release()
 		wantBody(t, answers, "ab")
