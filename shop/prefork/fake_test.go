@@ -3,6 +3,7 @@ package prefork
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -38,6 +39,11 @@ type world struct {
 	addErr     error
 	env        []string // what Config.Command returns at the next call
 	commandErr error
+
+	verdicts  chan error // ends a rehearsal
+	rehearsed []Command
+	handOver  []legacy
+	refusal   error // of handing over
 }
 
 // fakeProc is a worker process.
@@ -45,7 +51,7 @@ type fakeProc struct {
 	world   *world
 	spec    spec
 	pid     int
-	notify  func(report)
+	notify  notice
 	started time.Duration // since the test began
 	signals []syscall.Signal
 	rosters []Roster
@@ -55,11 +61,17 @@ type fakeProc struct {
 // inWorld runs test with a master that has been started and waits for its first worker. Afterwards the master is stopped.
 func inWorld(t *testing.T, cfg Config, test func(w *world)) {
 	t.Helper()
+	inWorldOf(t, cfg, nil, test)
+}
+
+// inWorldOf is inWorld with a master that follows another one, which has left l.
+func inWorldOf(t *testing.T, cfg Config, l *legacy, test func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &world{
 			t: t, signals: make(chan os.Signal), cancel: cancel, done: make(chan struct{}), began: time.Now(),
-			queue: map[int]int{}, log: &buffer{},
+			queue: map[int]int{}, log: &buffer{}, verdicts: make(chan error),
 		}
 		cfg.Addr = "test:1"
 		cfg.Log = slog.New(slog.NewTextHandler(w.log, nil))
@@ -79,9 +91,13 @@ func inWorld(t *testing.T, cfg Config, test func(w *world)) {
 			t.Fatal(err)
 		}
 		m := newMaster(cfg, w.system(), w.signals)
+		begin := m.open
+		if l != nil {
+			begin = func(context.Context) error { return m.adopt(l) }
+		}
 		go func() {
 			defer close(w.done)
-			w.err = m.run(ctx)
+			w.err = m.run(ctx, begin)
 		}()
 		defer w.end()
 		w.settle()
@@ -115,7 +131,7 @@ func (w *world) system() system {
 			}
 			return w.addErr
 		},
-		slot:   func(int) *os.File { return nil },
+		slot:   func(int) int { return -1 },
 		remove: func() { _ = w.event("remove", -1) },
 		close:  func() { _ = w.event("close", 0) },
 		steer: func(to []int) error {
@@ -135,7 +151,45 @@ func (w *world) system() system {
 		extra:     func(n uint64) uint64 { return n },
 		addr:      func() string { return "test:1" },
 		masterPID: 1,
+		rehearse:  w.rehearse,
+		handOver: func(_ Command, _ calling, l legacy, ready func() bool) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !ready() {
+				w.t.Error("the master hands over and has something to do first")
+			}
+			w.handOver = append(w.handOver, l)
+			return w.refusal
+		},
+		inherit: func(_ string, sockets []int) { _ = w.event("first", len(sockets)) },
+		adopt: func(h heir, _ io.Writer, notify notice) (*process, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			p := &fakeProc{world: w, pid: h.PID, notify: notify, started: w.now()}
+			p.spec.passport.Slot = len(w.procs)
+			w.procs = append(w.procs, p)
+			return &process{pid: p.pid, signal: p.signal, tell: p.tell}, nil
+		},
 	}
+}
+
+// rehearse lasts until the test says how it ends, or the master ends it.
+func (w *world) rehearse(ctx context.Context, command Command, _ calling, _ io.Writer) error {
+	w.mu.Lock()
+	w.rehearsed = append(w.rehearsed, command)
+	w.mu.Unlock()
+	select {
+	case err := <-w.verdicts:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// judge ends a rehearsal.
+func (w *world) judge(err error) {
+	w.verdicts <- err
+	w.settle()
 }
 
 // event notes what the master did, once in a row, and how it changed the number of sockets.
@@ -149,7 +203,7 @@ func (w *world) event(text string, sockets int) error {
 	return nil
 }
 
-func (w *world) spawn(s spec, notify func(report)) (*process, error) {
+func (w *world) spawn(s spec, notify notice) (*process, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.spawnErr != nil {
@@ -187,7 +241,7 @@ func (p *fakeProc) end(e exit) {
 	p.gone = true
 	p.world.mu.Unlock()
 	if first {
-		p.notify(report{Kind: reportExit, exit: e})
+		p.notify(report{Kind: reportExit, exit: e}, nil)
 	}
 }
 
@@ -200,7 +254,7 @@ func (p *fakeProc) leave()               { p.say(report{Kind: reportLeave}) }
 func (p *fakeProc) exit(code int)        { p.end(exit{code: code, words: "last words"}); p.world.settle() }
 
 func (p *fakeProc) say(r report) {
-	p.notify(r)
+	p.notify(r, nil)
 	p.world.settle()
 }
 

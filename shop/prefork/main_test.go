@@ -108,7 +108,11 @@ func handler(w *Worker) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(rw http.ResponseWriter, req *http.Request) {
 		defer w.Count()
-		// A client that wants to keep the request in flight holds its body back.
+		// A client that wants to keep the request in flight holds its body back, and is told who has it.
+		if req.Header.Get("Expect") != "" {
+			rw.Header().Set("Slot", strconv.Itoa(w.Slot))
+			rw.WriteHeader(http.StatusEarlyHints)
+		}
 		_, _ = io.Copy(io.Discard, req.Body)
 		_ = json.NewEncoder(rw).Encode(who{w.Slot, os.Getpid(), syscall.Getpgrp(), os.Getppid(), w.MasterPID, w.Workers()})
 	})

@@ -2,10 +2,13 @@ package prefork
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -55,10 +58,10 @@ func (s *slot) workers() []*worker {
 
 // system is what the master does to the world, as fields so that tests can put fakes in.
 type system struct {
-	spawn     func(spec, func(report)) (*process, error)
+	spawn     func(spec, notice) (*process, error)
 	first     func(context.Context, string) error // see sockets
 	add       func(context.Context) error
-	slot      func(int) *os.File
+	slot      func(int) int
 	remove    func()
 	close     func()
 	steer     func([]int) error
@@ -68,18 +71,24 @@ type system struct {
 	extra     func(uint64) uint64               // a random number up to n
 	addr      func() string
 	masterPID int
+
+	rehearse func(context.Context, Command, calling, io.Writer) error
+	handOver func(Command, calling, legacy, func() bool) error // see estate
+	inherit  func(addr string, sockets []int)
+	adopt    func(heir, io.Writer, notice) (*process, error)
 }
 
 func realSystem(mode Mode) system {
-	s := &sockets{mode: mode}
+	s := &estate{sockets: sockets{mode: mode}}
 	return system{
-		spawn: spawn, first: s.first, add: s.add, slot: s.slot, remove: s.removeLast, close: s.close, steer: s.steer,
+		spawn: s.spawn, first: s.first, add: s.add, slot: s.slot, remove: s.removeLast, close: s.close, steer: s.steer,
 		refuse:    s.refuse,
 		queued:    s.queued,
 		jitter:    func(d time.Duration) time.Duration { return rand.N(d + 1) },
 		extra:     func(n uint64) uint64 { return rand.Uint64N(n + 1) },
 		addr:      func() string { return s.addr },
 		masterPID: os.Getpid(),
+		rehearse:  rehearse, handOver: s.handOver, inherit: s.sockets.adopt, adopt: s.children.adopt,
 	}
 }
 
@@ -118,13 +127,22 @@ type master struct {
 	changed    bool  // the roster, in more than a count
 	counted    bool  // a request count
 	nextCounts time.Time
+
+	upgrade       *upgrade       // nil: none is under way
+	upgrades      int            // how often this process has become another program
+	rehearsals    sync.WaitGroup // one at most
+	afterReload   int            // workers that there should be when the reload is over; 0: as many as now
+	spoilt        bool           // the last reload or upgrade failed
+	isAskedToStop func() bool
 }
 
 // Run listens on Config.Addr, starts the workers, keeps them running and blocks until they have all ended.
 //
 // When ctx ends, the workers get SIGTERM, and SIGKILL after Config.StopTimeout. Run returns nil when all of them then
 // stopped with exit code 0, else an error that names those that did not. While it runs, it also heeds SIGQUIT (quick
-// stop, returns nil), SIGHUP (rolling reload), SIGTTIN and SIGTTOU (one worker more or fewer). SIGTERM, SIGINT, and what a
+// stop, returns nil), SIGHUP (rolling reload), SIGUSR2 (the same, and the master itself becomes the program that is on disk
+// now, in the same process, so that Run does not return; Linux only; see Rehearses and Inherits), SIGTTIN and SIGTTOU (one
+// worker more or fewer). SIGTERM, SIGINT, and what a
 // second one does, are the caller's: it ends ctx.
 //
 // Other errors: bad configuration; an address that is in use (syscall.EADDRINUSE); *ExitError when workers end before
@@ -142,10 +160,25 @@ func Run(ctx context.Context, cfg Config) error {
 		cfg.Mode = Shared
 	}
 	cfg.Stderr = &lockedWriter{out: cfg.Stderr}
+	call, err := called()
+	if err != nil {
+		return err
+	}
+	if call != nil && call.Rehearsal {
+		return call.answer(cfg)
+	}
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTTIN, syscall.SIGTTOU)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR2)
 	defer signal.Stop(signals)
-	return newMaster(cfg, realSystem(cfg.Mode), signals).run(ctx)
+	m := newMaster(cfg, realSystem(cfg.Mode), signals)
+	if call == nil {
+		return m.run(ctx, m.open)
+	}
+	l, err := call.legacy()
+	if err != nil {
+		return err
+	}
+	return m.run(ctx, func(context.Context) error { return m.adopt(l) })
 }
 
 func newMaster(cfg Config, sys system, signals <-chan os.Signal) *master {
@@ -156,10 +189,17 @@ func newMaster(cfg Config, sys system, signals <-chan os.Signal) *master {
 }
 
 // run is the loop: an event changes facts, then reconcile brings the world closer to what is wanted.
-func (m *master) run(ctx context.Context) error {
+func (m *master) run(ctx context.Context, begin func(context.Context) error) error {
+	defer m.rehearsals.Wait()
 	defer close(m.gone)
 	defer m.sys.close()
-	if err := m.open(ctx); err != nil {
+	m.isAskedToStop = func() bool { return ctx.Err() != nil }
+	command, err := m.newCommand()
+	if err != nil {
+		return err
+	}
+	m.command, m.fallback = command, command
+	if err := begin(ctx); err != nil {
 		return err
 	}
 	timer := time.NewTimer(0)
@@ -180,18 +220,15 @@ func (m *master) run(ctx context.Context) error {
 			m.heed(s)
 		case msg := <-m.messages:
 			m.handle(msg.worker, msg.report)
+		case err := <-m.verdict():
+			m.rehearsed(err)
 		case <-timer.C:
 		}
 	}
 }
 
-// open reads the command and opens the sockets of the first workers.
+// open opens the sockets of the first workers.
 func (m *master) open(ctx context.Context) error {
-	command, err := m.newCommand()
-	if err != nil {
-		return err
-	}
-	m.command, m.fallback = command, command
 	if err := m.sys.first(ctx, m.cfg.Addr); err != nil {
 		return err
 	}
@@ -201,7 +238,7 @@ func (m *master) open(ctx context.Context) error {
 			return err
 		}
 	}
-	m.cfg.Log.Info("master listens", "addr", m.sys.addr(), "mode", m.cfg.Mode, "workers", m.wanted, "pid", m.sys.masterPID)
+	m.cfg.Log.Info("master listens", "addr", m.sys.addr(), "mode", m.cfg.Mode, "workers", m.wanted)
 	return nil
 }
 
@@ -227,12 +264,13 @@ func (m *master) reconcile(now time.Time) {
 	for _, w := range m.workers() {
 		m.judge(w, now)
 	}
-	for _, step := range []func(time.Time){m.scale, m.resize, m.fill, m.roll, m.steer} {
+	for _, step := range []func(time.Time){m.scale, m.resize, m.fill, m.roll, m.steer, m.advance} {
 		if !m.stopping { // a step may end in giving up
 			step(now)
 		}
 	}
 	if m.stopping {
+		m.abandon(errors.New("the master was told to stop"))
 		m.leave(now)
 	}
 	m.publish(now)
@@ -277,20 +315,28 @@ func (m *master) start(s *slot, now time.Time) *worker {
 	}
 	proc, err := m.sys.spawn(spec{
 		command: m.command, passport: pass, socket: m.sys.slot(s.index), stdout: m.cfg.Stdout, stderr: m.cfg.Stderr,
-	}, func(r report) {
-		select {
-		case m.messages <- message{w, r}:
-		case <-m.gone:
-		}
-	})
+	}, m.noticeOf(w))
 	if err != nil {
 		m.cfg.Log.Error("cannot start a worker", "slot", s.index, "error", err)
 		m.endedEarly(w, exit{code: 1, words: err.Error()}, now)
 		return nil
 	}
 	w.proc, m.changed = proc, true
-	m.cfg.Log.Info("worker started", "slot", s.index, "pid", proc.pid)
+	m.cfg.Log.Info("worker started", "slot", s.index, "worker_pid", proc.pid)
 	return w
+}
+
+// noticeOf returns what brings a worker's reports to the master.
+func (m *master) noticeOf(w *worker) notice {
+	return func(r report, quit <-chan struct{}) bool {
+		select {
+		case m.messages <- message{w, r}:
+			return true
+		case <-quit:
+		case <-m.gone:
+		}
+		return false
+	}
 }
 
 // handle takes in what a worker says, or its end.
@@ -327,7 +373,7 @@ func (m *master) served(w *worker, now time.Time) {
 	w.ready, m.everReady = now, true
 	m.become(w, Serving, time.Time{})
 	w.slot.failures, w.slot.retryAt, w.slot.fresh = 0, time.Time{}, false
-	m.cfg.Log.Info("worker is ready", "slot", w.slot.index, "pid", w.proc.pid, "after", now.Sub(w.started).Round(time.Millisecond))
+	m.cfg.Log.Info("worker is ready", "slot", w.slot.index, "worker_pid", w.proc.pid, "after", now.Sub(w.started).Round(time.Millisecond))
 	if w.slot.next == w {
 		m.takeOver(w.slot, now)
 	}
@@ -339,7 +385,7 @@ func (m *master) leaving(w *worker, now time.Time) {
 	if w.state != Serving || m.stopping || s.worker != w || s.next != nil || s.old != nil {
 		return // the master itself wanted that, or another one is on its way
 	}
-	m.cfg.Log.Warn("worker leaves without being told by the master", "slot", s.index, "pid", w.proc.pid)
+	m.cfg.Log.Warn("worker leaves without being told by the master", "slot", s.index, "worker_pid", w.proc.pid)
 	s.worker, s.old = nil, w
 	w.dismissed = true
 	m.become(w, Leaving, now.Add(m.cfg.StopTimeout))
@@ -359,7 +405,7 @@ func (m *master) exited(w *worker, e exit, now time.Time) {
 		return // forgotten before
 	}
 	m.changed = true
-	log := m.cfg.Log.With("slot", s.index, "pid", w.proc.pid, "code", e.code, "requests", w.requests)
+	log := m.cfg.Log.With("slot", s.index, "worker_pid", w.proc.pid, "code", e.code, "requests", w.requests)
 	if e.signal != 0 {
 		log = log.With("signal", e.signal.String())
 	}
@@ -388,7 +434,7 @@ func (m *master) failed(w *worker, e exit, now time.Time) {
 	s := w.slot
 	s.failures++
 	badConfig := e.code == BadConfigCode && !m.everReady
-	if badConfig || s.failures >= m.cfg.MaxFailures {
+	if badConfig || (s.failures >= m.cfg.MaxFailures && !m.mustBear()) {
 		m.giveUp(w, e)
 		return
 	}
@@ -398,6 +444,10 @@ func (m *master) failed(w *worker, e exit, now time.Time) {
 	m.cfg.Log.Error("worker ended before it was ready", "slot", s.index, "failures", s.failures, "code", e.code,
 		"reason", w.reason, "again_in", wait.Round(time.Millisecond))
 }
+
+// mustBear says whether the workers that serve are worth more than an end: after a reload or an upgrade that failed, what
+// is on disk is no good, and nothing better would come up in their place.
+func (m *master) mustBear() bool { return m.spoilt && m.roster().Count(Serving) > 0 }
 
 // backoff doubles with each failure; the upper half of it is random, so that slots do not start in step.
 func (m *master) backoff(failures int) time.Duration {
@@ -418,6 +468,8 @@ func (m *master) heed(sig os.Signal) {
 		m.stop(m.cfg.QuickTimeout)
 	case syscall.SIGHUP:
 		m.reload()
+	case syscall.SIGUSR2:
+		m.upgradeProgram()
 	case syscall.SIGTTIN:
 		m.want(m.wanted + 1)
 	case syscall.SIGTTOU:

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,20 +31,31 @@ func rosterOf(t *testing.T, addr string) Roster {
 
 // masterProcess is a master in a process of its own, the leader of a process group as under a shell.
 type masterProcess struct {
+	t      *testing.T
 	pid    int
 	exited chan error
 	log    *buffer
+
+	mu     sync.Mutex
+	latest Roster
 }
 
 // execMaster starts it and returns when all its workers serve.
 func execMaster(t *testing.T, behaviour string) (*masterProcess, Roster) {
 	t.Helper()
+	p := execMasterAt(t, os.Args[0], behaviour)
+	return p, p.await("the master is ready", settled)
+}
+
+// execMasterAt starts the test binary at that path. It does not wait.
+func execMasterAt(t *testing.T, path, behaviour string) *masterProcess {
+	t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &masterProcess{exited: make(chan error, 1), log: &buffer{}}
-	cmd := exec.Command(os.Args[0])
+	p := &masterProcess{t: t, exited: make(chan error, 1), log: &buffer{}}
+	cmd := exec.Command(path)
 	cmd.Env = append(workerEnvironment(behaviour), masterEnv+"=1")
 	cmd.Stdout, cmd.Stderr = write, p.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -52,33 +65,63 @@ func execMaster(t *testing.T, behaviour string) (*masterProcess, Roster) {
 	}
 	p.pid = cmd.Process.Pid
 	_ = write.Close()
+	var reading sync.WaitGroup
+	reading.Go(func() { p.follow(read) })
 	go func() { p.exited <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
+		_ = read.SetReadDeadline(time.Now())
+		reading.Wait()
 		_ = read.Close()
 		if t.Failed() {
 			t.Log(p.log.String())
 		}
 	})
-	_ = read.SetReadDeadline(time.Now().Add(patience))
-	for lines := bufio.NewScanner(read); lines.Scan(); {
-		var roster Roster
-		if err := json.Unmarshal(lines.Bytes(), &roster); err != nil {
-			t.Fatal(err)
-		}
-		if settled(roster) {
-			go drain(lines)
-			return p, roster
-		}
-	}
-	t.Fatalf("the master does not get ready:\n%s", p.log)
-	return nil, Roster{}
+	return p
 }
 
-// drain reads on so that the master does not block; it ends with the master's standard output.
-func drain(lines *bufio.Scanner) {
-	for lines.Scan() {
-		_ = lines.Text() // the content does not matter
+// follow reads rosters until the master has ended.
+func (p *masterProcess) follow(stdout io.Reader) {
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		var roster Roster
+		if err := json.Unmarshal(lines.Bytes(), &roster); err != nil {
+			p.t.Errorf("the master says %q", lines.Text())
+			return
+		}
+		p.mu.Lock()
+		p.latest = roster
+		p.mu.Unlock()
+	}
+}
+
+func (p *masterProcess) roster() Roster {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latest
+}
+
+func (p *masterProcess) await(what string, check func(Roster) bool) Roster {
+	p.t.Helper()
+	eventually(p.t, what, func() bool { return check(p.roster()) })
+	return p.roster()
+}
+
+func (p *masterProcess) signal(sig syscall.Signal) {
+	p.t.Helper()
+	if err := syscall.Kill(p.pid, sig); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// end waits for the master's end and returns what its wait says.
+func (p *masterProcess) end() error {
+	p.t.Helper()
+	select {
+	case err := <-p.exited:
+		return err
+	case <-time.After(patience):
+		p.t.Fatal("the master does not end")
+		return nil
 	}
 }
 
@@ -140,13 +183,8 @@ func TestInterruptReachesTheMasterAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.finish(t)
-	select {
-	case err := <-master.exited:
-		if err != nil {
-			t.Errorf("the master ended with %v, want exit code 0", err)
-		}
-	case <-time.After(patience):
-		t.Fatal("the master does not end")
+	if err := master.end(); err != nil {
+		t.Errorf("the master ended with %v, want exit code 0", err)
 	}
 	for _, pid := range pids(roster) {
 		if isAlive(pid) {

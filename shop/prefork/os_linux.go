@@ -1,14 +1,20 @@
 package prefork
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // canShare says whether SO_REUSEPORT spreads connections here.
 const canShare = true
+
+// canUpgrade says whether a master can become another program here.
+const canUpgrade = true
 
 // steer makes the kernel give new connections only to the sockets whose number is listed, evenly at random; nil gives all
 // sockets their turn again, by the hash of the connection. Connections that already wait in a queue stay there.
@@ -19,7 +25,7 @@ func (s *sockets) steer(to []int) error {
 	if s.mode == Shared {
 		return nil
 	}
-	fd := int(s.open[0].Fd())
+	fd := s.open[0]
 	if to == nil {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
 	}
@@ -55,8 +61,8 @@ func (s *sockets) refuse() error {
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 20}, // the length to keep: all
 	}
-	for _, f := range s.open {
-		err := unix.SetsockoptSockFprog(int(f.Fd()), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+	for _, fd := range s.open {
+		err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 		if err != nil {
 			return err
@@ -68,7 +74,7 @@ func (s *sockets) refuse() error {
 // queued returns how many connections wait in the accept queue of a slot's socket. For a listening socket the kernel
 // reports that as tcpi_unacked (tcp_get_info in net/ipv4/tcp.c).
 func (s *sockets) queued(slot int) (int, error) {
-	info, err := unix.GetsockoptTCPInfo(int(s.slot(slot).Fd()), unix.IPPROTO_TCP, unix.TCP_INFO)
+	info, err := unix.GetsockoptTCPInfo(s.slot(slot), unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		return 0, fmt.Errorf("prefork: length of the accept queue: %w", err)
 	}
@@ -79,4 +85,36 @@ func (s *sockets) queued(slot int) (int, error) {
 // alone. When the master dies, a worker that is stopped (SIGSTOP) is woken up: only then can it notice, and leave.
 func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGCONT}
+}
+
+// handedSignals are those that a master heeds. They are blocked while one master becomes the next, so that they wait.
+var handedSignals = signalSet(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGTTIN, unix.SIGTTOU, unix.SIGUSR2)
+
+func signalSet(signals ...syscall.Signal) *unix.Sigset_t {
+	var set unix.Sigset_t
+	bits := uint(8 * unsafe.Sizeof(set.Val[0]))
+	for _, s := range signals {
+		set.Val[(uint(s)-1)/bits] |= 1 << ((uint(s) - 1) % bits)
+	}
+	return &set
+}
+
+// startUnblocked calls start on a thread that blocks none of handedSignals: a process begins with the mask of the thread
+// that forks it, and those of a master that follows another have them blocked.
+func startUnblocked(start func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.PthreadSigmask(unix.SIG_UNBLOCK, handedSignals, nil); err != nil {
+		return err
+	}
+	return start()
+}
+
+// awaitEnd blocks until the child has ended. It leaves it to be waited for.
+func awaitEnd(pid int) {
+	for {
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
 }

@@ -10,6 +10,9 @@ import (
 // canShare says whether SO_REUSEPORT spreads connections here: elsewhere than on Linux one socket gets them all.
 const canShare = false
 
+// canUpgrade says whether a master can become another program here: that it loses no signal is only known of Linux.
+const canUpgrade = false
+
 func (s *sockets) steer([]int) error { return nil }
 
 func (s *sockets) refuse() error { return errors.ErrUnsupported }
@@ -19,3 +22,11 @@ func (s *sockets) queued(int) (int, error) { return 0, errors.ErrUnsupported }
 // processAttributes puts a worker into a process group of its own, so that a Ctrl-C in the terminal reaches the master
 // alone.
 func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+func startUnblocked(start func() error) error { return start() }
+
+func awaitEnd(int) {}
+
+func becomeProgram(Command, func(inherit) (string, error), func() bool) error {
+	return errors.ErrUnsupported
+}

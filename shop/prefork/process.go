@@ -1,7 +1,6 @@
 package prefork
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,12 +11,11 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// process is a running worker process, as spawn hands it to the master.
+// process is a running worker process, as the master drives it.
 type process struct {
 	pid int
 	// signal sends to the process; SIGKILL goes to all of its group. It does not block, and a process that is gone is no error.
@@ -25,6 +23,10 @@ type process struct {
 	// tell sends the roster without blocking: a worker that does not read gets the newest one later.
 	tell func(Roster)
 }
+
+// notice hands a report to the master and blocks until it has it. It returns false, and the master does not have it, if
+// quit was closed before, or if the master has ended.
+type notice func(r report, quit <-chan struct{}) bool
 
 // exit is how a process ended.
 type exit struct {
@@ -37,101 +39,113 @@ type exit struct {
 type spec struct {
 	command  Command
 	passport passport
-	socket   *os.File
+	socket   int // descriptor
 	stdout   *os.File
 	stderr   io.Writer
 }
 
+// children are the worker processes that run, from spawn or adopt until they are reaped.
+type children struct {
+	mu  sync.Mutex
+	all map[int]*link // by process id
+	// reaping is held, shared, by who asks the kernel how a process ended: after that its number means nothing. Who holds
+	// it alone knows that no number goes.
+	reaping sync.RWMutex
+}
+
 // spawn executes a worker and returns at once. Its goroutines hand everything that the worker says to notify, then its
 // exit as the last report, and end.
-func spawn(s spec, notify func(report)) (*process, error) {
+func (f *children) spawn(s spec, notify notice) (*process, error) {
 	ours, theirs, err := controlPair()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = theirs.Close() }()
+	words, inherit, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prefork: standard error: %w", err), ours.Close())
+	}
+	defer func() { _ = inherit.Close() }()
+	started, err := start(s, theirs, inherit)
+	if err != nil {
+		return nil, errors.Join(err, ours.Close(), words.Close())
+	}
+	c := &link{process: started, control: ours, errors: words, words: &tail{out: s.stderr}, notify: notify}
+	return f.welcome(c), nil
+}
+
+// start executes the worker. It goes below os/exec because the listening socket must not become an os.File; see sockets.
+func start(s spec, control, stderr *os.File) (*os.Process, error) {
 	pass, err := json.Marshal(s.passport)
 	if err != nil {
-		return nil, errors.Join(err, ours.Close())
+		return nil, err
 	}
-	words := &tail{out: s.stderr}
-	cmd := exec.Command(s.command.Path, s.command.Args...)
-	cmd.Env = append(slices.Clone(s.command.Env), workerEnv+"="+string(pass))
-	cmd.ExtraFiles = []*os.File{theirs, s.socket} // controlFd, listenerFd
-	cmd.Stdout, cmd.Stderr = s.stdout, words
-	cmd.SysProcAttr = processAttributes()
-	cmd.WaitDelay = time.Second // for a grandchild that keeps standard error open
-	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("prefork: execute worker: %w", err), ours.Close())
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, fmt.Errorf("prefork: standard input: %w", err)
 	}
-	mail := make(chan Roster, 1)
-	go supervise(cmd, ours, mail, words, notify)
+	defer func() { _ = null.Close() }()
+	var pid int
+	err = startUnblocked(func() (err error) {
+		pid, _, err = syscall.StartProcess(s.command.Path, append([]string{s.command.Path}, s.command.Args...), &syscall.ProcAttr{
+			Env:   s.command.environment(workerEnv, string(pass)),
+			Files: []uintptr{null.Fd(), s.stdout.Fd(), stderr.Fd(), control.Fd(), uintptr(s.socket)}, // controlFd, listenerFd
+			Sys:   processAttributes(),
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prefork: execute worker %s: %w", s.command.Path, err)
+	}
+	return os.FindProcess(pid) // never fails on Unix
+}
+
+// environment returns the command's environment with one variable set. Where a variable is there twice, the last counts.
+func (c Command) environment(key, value string) []string {
+	return (&exec.Cmd{Env: append(slices.Clone(c.Env), key+"="+value)}).Environ()
+}
+
+// welcome begins the talk with a process.
+func (f *children) welcome(c *link) *process {
+	c.mail, c.gone = make(chan Roster, 1), make(chan struct{})
+	c.talk()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = map[int]*link{}
+	}
+	f.all[c.process.Pid] = c
+	go f.supervise(c)
 	return &process{
-		pid:    cmd.Process.Pid,
-		signal: func(sig syscall.Signal) { sendSignal(cmd.Process, sig) },
-		tell:   func(r Roster) { replace(mail, r) },
-	}, nil
+		pid:    c.process.Pid,
+		signal: func(sig syscall.Signal) { sendSignal(c.process, sig) },
+		tell:   func(r Roster) { replace(c.mail, r) },
+	}
 }
 
 // supervise owns the process until it is reaped, and the goroutines that talk to it.
-func supervise(cmd *exec.Cmd, control net.Conn, mail chan Roster, words *tail, notify func(report)) {
-	var talk sync.WaitGroup
-	gone := make(chan struct{})
-	talk.Go(func() { readReports(control, notify) })
-	talk.Go(func() { writeRosters(control, mail, gone) })
-	_ = cmd.Wait() // the process state says more than the error
-	close(gone)
-	// The end of the process is the end of the stream, unless a grandchild inherited it.
-	_ = control.SetDeadline(time.Now().Add(100 * time.Millisecond))
-	talk.Wait()
-	_ = control.Close()
-	notify(report{Kind: reportExit, exit: exitOf(cmd.ProcessState, words.String())})
+func (f *children) supervise(c *link) {
+	awaitEnd(c.process.Pid)
+	f.reaping.RLock()
+	state, _ := c.process.Wait() // the state says more than the error
+	f.mu.Lock()
+	delete(f.all, c.process.Pid)
+	f.mu.Unlock()
+	f.reaping.RUnlock()
+	c.finish()
+	c.notify(report{Kind: reportExit, exit: exitOf(state, c.words.String())}, nil)
 }
 
 func exitOf(state *os.ProcessState, words string) exit {
-	e := exit{code: state.ExitCode(), words: words}
+	e := exit{code: -1, words: words}
+	if state == nil {
+		return e // somebody else has waited for it
+	}
+	e.code = state.ExitCode()
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		e.signal = ws.Signal()
 	}
 	return e
-}
-
-// readReports hands on what the worker says until the stream ends.
-func readReports(control net.Conn, notify func(report)) {
-	lines := bufio.NewScanner(control)
-	for lines.Scan() {
-		var r report
-		if json.Unmarshal(lines.Bytes(), &r) == nil && r.Kind != reportExit {
-			notify(r)
-		}
-	}
-}
-
-// writeRosters sends what comes by mail until the process is gone. A worker that does not read blocks nobody but this.
-func writeRosters(control net.Conn, mail <-chan Roster, gone <-chan struct{}) {
-	enc := json.NewEncoder(control)
-	for {
-		select {
-		case r := <-mail:
-			if enc.Encode(r) != nil {
-				return
-			}
-		case <-gone:
-			return
-		}
-	}
-}
-
-// replace puts the roster into the mailbox, in place of an older one. It has one caller, so the second send finds room.
-func replace(mail chan Roster, r Roster) {
-	select {
-	case <-mail:
-	default:
-	}
-	select {
-	case mail <- r:
-	default:
-	}
 }
 
 // sendSignal signals the process. It goes by the handle, not by the number, so a reused process id is safe. SIGKILL goes
@@ -154,51 +168,19 @@ func controlPair() (ours net.Conn, theirs *os.File, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("prefork: control socket: %w", err)
 	}
-	mine := os.NewFile(uintptr(fds[0]), "control")
 	theirs = os.NewFile(uintptr(fds[1]), "control")
-	ours, err = net.FileConn(mine) // duplicates
-	if err = errors.Join(err, mine.Close()); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("prefork: control socket: %w", err), theirs.Close())
+	if ours, err = connOf(fds[0]); err != nil {
+		return nil, nil, errors.Join(err, theirs.Close())
 	}
 	return ours, theirs, nil
 }
 
-// tailSize is how much of a worker's standard error is kept: a stack or two.
-const tailSize = 4 << 10
-
-// tail passes on what is written and keeps the end of it.
-type tail struct {
-	out io.Writer
-	mu  sync.Mutex
-	buf []byte
-}
-
-// Write never fails: a worker must not die because the master's log cannot be written.
-func (t *tail) Write(p []byte) (int, error) {
-	_, _ = t.out.Write(p)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p[max(0, len(p)-tailSize):]...)
-	if extra := len(t.buf) - tailSize; extra > 0 {
-		t.buf = slices.Delete(t.buf, 0, extra)
+// connOf makes a connection of a control socket's descriptor, which it closes.
+func connOf(fd int) (net.Conn, error) {
+	file := os.NewFile(uintptr(fd), "control")
+	conn, err := net.FileConn(file) // duplicates
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, fmt.Errorf("prefork: control socket: %w", err)
 	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.buf)
-}
-
-// lockedWriter lets several workers share one writer.
-type lockedWriter struct {
-	mu  sync.Mutex
-	out io.Writer
-}
-
-func (w *lockedWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.out.Write(p)
+	return conn, nil
 }

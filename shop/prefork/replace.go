@@ -1,6 +1,7 @@
 package prefork
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
@@ -15,20 +16,28 @@ func (m *master) reload() {
 		m.cfg.Log.Error("reload refused: the workers stay as they are", "error", err)
 		return
 	}
+	m.renew(command, m.workers()...)
+	m.cfg.Log.Info("reloading the workers one by one", "generation", m.generation)
+}
+
+// renew makes these workers some of the past.
+func (m *master) renew(command Command, workers ...*worker) {
 	if !m.reloading {
 		m.fallback = m.command
 	}
 	m.command, m.reloading = command, true
 	m.generation++
-	for _, w := range m.workers() {
+	for _, w := range workers {
 		w.past = true
 	}
-	m.cfg.Log.Info("reloading the workers one by one", "generation", m.generation)
 }
 
 // roll replaces workers that are of the past or that asked for it. It replaces one at a time, from the start of the new
 // one to the end of the old one, so there is never more than one worker too many.
 func (m *master) roll(now time.Time) {
+	if len(m.slots) > m.wanted || (m.upgrade != nil && m.upgrade.phase == upgradeRehearsing) {
+		return // the connections of one worker more are in use
+	}
 	for _, s := range m.slots {
 		if s.next != nil || s.old != nil {
 			return
@@ -36,14 +45,19 @@ func (m *master) roll(now time.Time) {
 	}
 	for _, s := range m.slots[:min(m.wanted, len(m.slots))] {
 		if w := s.worker; w != nil && w.state == Serving && m.isDue(w, now) {
-			m.cfg.Log.Info("replacing worker", "slot", s.index, "pid", w.proc.pid, "requests", w.requests, "reload", w.past)
+			m.cfg.Log.Info("replacing worker", "slot", s.index, "worker_pid", w.proc.pid, "requests", w.requests, "reload", w.past)
 			s.next = m.start(s, now)
 			return
 		}
 	}
 	if m.reloading && !slices.ContainsFunc(m.workers(), func(w *worker) bool { return w.past }) {
-		m.reloading = false
+		m.reloading, m.spoilt = false, false
 		m.cfg.Log.Info("all workers are reloaded", "generation", m.generation)
+		if m.afterReload > 0 {
+			m.want(m.afterReload)
+			m.afterReload = 0
+			m.wakeAt(now)
+		}
 	}
 }
 
@@ -71,8 +85,9 @@ func (m *master) replacementFailed(w *worker, e exit, now time.Time) {
 		return
 	}
 	log.Error("reload abandoned: the new worker did not get ready, the other workers stay as they are")
-	m.reloading, m.command = false, m.fallback
+	m.reloading, m.spoilt, m.command, m.afterReload = false, true, m.fallback, 0
 	for _, other := range m.workers() {
 		other.past = false
 	}
+	m.abandon(errors.New("a worker of the new program did not get ready"))
 }

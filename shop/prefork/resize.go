@@ -145,7 +145,7 @@ func (m *master) noteReady() {
 }
 
 func (m *master) roster() Roster {
-	r := Roster{MasterPID: m.sys.masterPID, Addr: m.sys.addr(), Wanted: m.wanted, Started: m.started}
+	r := Roster{MasterPID: m.sys.masterPID, Addr: m.sys.addr(), Wanted: m.wanted, Started: m.started, Upgrades: m.upgrades}
 	for _, w := range m.workers() {
 		r.Workers = append(r.Workers, Member{
 			Slot: w.slot.index, PID: w.proc.pid, State: w.state, Started: w.started, Ready: w.ready,

@@ -22,16 +22,17 @@ type Member struct {
 	Started    time.Time `json:"started"`
 	Ready      time.Time `json:"ready"`      // when it began to serve; zero: not yet
 	Requests   uint64    `json:"requests"`   // served, as of its last heartbeat
-	Generation int       `json:"generation"` // SIGHUPs before it was started
+	Generation int       `json:"generation"` // reloads, by SIGHUP or SIGUSR2, before it was started
 }
 
 // Roster is a snapshot of all workers, ordered by slot. Nobody changes it once it is made.
 type Roster struct {
 	MasterPID int      `json:"master_pid"`
-	Addr      string   `json:"addr"`    // the address that the master listens on
-	Wanted    int      `json:"wanted"`  // workers that there should be
-	Started   bool     `json:"started"` // all of them served at the same time at least once
-	Workers   []Member `json:"workers"` // all that run, those that leave too
+	Addr      string   `json:"addr"`     // the address that the master listens on
+	Wanted    int      `json:"wanted"`   // workers that there should be
+	Started   bool     `json:"started"`  // all of them served at the same time at least once
+	Upgrades  int      `json:"upgrades"` // how often the master has become another program (SIGUSR2)
+	Workers   []Member `json:"workers"`  // all that run, those that leave too
 }
 
 // Ready reports whether as many workers serve as there should be.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"slices"
 	"strings"
@@ -89,7 +90,8 @@ func launch(t *testing.T, behaviour string, cfg Config) *running {
 	}
 	go func() {
 		defer close(r.done)
-		r.err = newMaster(cfg, realSystem(cfg.Mode), r.signals).run(ctx)
+		m := newMaster(cfg, realSystem(cfg.Mode), r.signals)
+		r.err = m.run(ctx, m.open)
 	}()
 	t.Cleanup(func() {
 		r.cancel()
@@ -198,6 +200,7 @@ func do(req *http.Request) (who, error) {
 
 // held is a request in flight. The worker answers when its body ends.
 type held struct {
+	slot   string // of the worker
 	body   *io.PipeWriter
 	answer chan error
 	who    who
@@ -209,7 +212,15 @@ func hold(t *testing.T, addr string) *held {
 	read, write := io.Pipe()
 	h := &held{body: write, answer: make(chan error, 1)}
 	begun := make(chan struct{})
-	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(begun) }})
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			if code == http.StatusEarlyHints {
+				h.slot = header.Get("Slot")
+			}
+			return nil
+		},
+		Got100Continue: func() { close(begun) },
+	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/", read)
 	if err != nil {
 		t.Fatal(err)

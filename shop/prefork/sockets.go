@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,8 +14,12 @@ import (
 // that connections in an accept queue outlive the worker that was to take them.
 type sockets struct {
 	mode Mode
-	addr string     // with the real port, once the first is open
-	open []*os.File // one per slot, in the order in which the kernel numbers them; in Shared mode just one
+	addr string // with the real port, once the first is open
+	// open are the descriptors, one per slot, in the order in which the kernel numbers the sockets; in Shared mode just one.
+	// They are no os.Files: whether a socket blocks is a flag of the socket and not of the descriptor, so os.File.Fd and
+	// net.TCPListener.File would make it block under a worker that runs, and the master's poller would wake up for every
+	// connection.
+	open []int
 }
 
 // first opens the socket of slot 0 and so claims the address. It fails if anybody listens there, another master of ours
@@ -53,7 +56,7 @@ func (s *sockets) add(ctx context.Context) error {
 }
 
 // slot returns the socket of a slot.
-func (s *sockets) slot(i int) *os.File {
+func (s *sockets) slot(i int) int {
 	if s.mode == Shared {
 		return s.open[0]
 	}
@@ -67,36 +70,36 @@ func (s *sockets) removeLast() {
 		return
 	}
 	last := len(s.open) - 1
-	_ = s.open[last].Close()
+	_ = unix.Close(s.open[last])
 	s.open = s.open[:last]
 }
 
 // close gives the address up. Workers that still accept keep their own descriptors.
 func (s *sockets) close() {
-	for _, f := range s.open {
-		_ = f.Close()
+	for _, fd := range s.open {
+		_ = unix.Close(fd)
 	}
 	s.open = nil
 }
 
-// keep stores a duplicate of the listener's descriptor, in blocking mode. The flag belongs to the socket, not to the
-// descriptor: the worker sets it again, and the master must not clear it under a running worker with each fork, which is
-// what net.TCPListener.File and os.File.Fd would do. A blocking file also stays out of the master's poller, which would
-// wake up for every connection.
+// adopt takes over the sockets of the master that this one follows.
+func (s *sockets) adopt(addr string, fds []int) {
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	s.addr, s.open = addr, fds
+}
+
+// keep stores a duplicate of the listener's descriptor.
 func (s *sockets) keep(ln *net.TCPListener) error {
-	var dup int
-	err := control(ln, func(fd int) (err error) {
-		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		return err
+	return control(ln, func(fd int) error {
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("prefork: keep the socket: %w", err)
+		}
+		s.open = append(s.open, dup)
+		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("prefork: keep the socket: %w", err)
-	}
-	if err := unix.SetNonblock(dup, false); err != nil {
-		return errors.Join(fmt.Errorf("prefork: keep the socket: %w", err), unix.Close(dup))
-	}
-	s.open = append(s.open, os.NewFile(uintptr(dup), s.addr))
-	return nil
 }
 
 // listen opens a TCP listener. Multipath TCP is off: its sockets cannot be steered.

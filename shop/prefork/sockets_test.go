@@ -5,10 +5,13 @@ package prefork
 import (
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // openSockets opens a group of n sockets on a free port.
@@ -134,7 +137,13 @@ func TestRefuseKeepsWhatWaits(t *testing.T) {
 
 func acceptFrom(t *testing.T, s *sockets, i int) net.Conn {
 	t.Helper()
-	ln, err := net.FileListener(s.slot(i))
+	fd, err := unix.FcntlInt(uintptr(s.slot(i)), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), "socket")
+	defer func() { _ = file.Close() }()
+	ln, err := net.FileListener(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func (m *master) judge(w *worker, now time.Time) {
 	case Leaving:
 		m.kill(w, now, "did not stop in time")
 	case Killed:
-		m.cfg.Log.Error("a killed worker does not end: forgotten", "slot", w.slot.index, "pid", w.proc.pid)
+		m.cfg.Log.Error("a killed worker does not end: forgotten", "slot", w.slot.index, "worker_pid", w.proc.pid)
 		m.handle(w, report{Kind: reportExit, exit: exit{code: -1, signal: syscall.SIGKILL}})
 	}
 }
@@ -34,7 +34,7 @@ func (m *master) missBeat(w *worker, now time.Time) {
 		w.late, w.deadline = true, now.Add(m.cfg.beatInterval())
 		return
 	}
-	m.cfg.Log.Error("worker is hung: no heartbeat", "slot", w.slot.index, "pid", w.proc.pid, "for", m.cfg.HeartbeatTimeout)
+	m.cfg.Log.Error("worker is hung: no heartbeat", "slot", w.slot.index, "worker_pid", w.proc.pid, "for", m.cfg.HeartbeatTimeout)
 	w.proc.signal(syscall.SIGABRT)
 	m.become(w, Hung, now.Add(m.cfg.AbortTimeout))
 }
@@ -43,7 +43,7 @@ func (m *master) missBeat(w *worker, now time.Time) {
 const killPatience = 5 * time.Second
 
 func (m *master) kill(w *worker, now time.Time, reason string) {
-	m.cfg.Log.Error("killing worker", "slot", w.slot.index, "pid", w.proc.pid, "reason", reason)
+	m.cfg.Log.Error("killing worker", "slot", w.slot.index, "worker_pid", w.proc.pid, "reason", reason)
 	w.reason = reason
 	w.proc.signal(syscall.SIGKILL)
 	m.become(w, Killed, now.Add(killPatience))

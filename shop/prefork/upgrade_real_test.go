@@ -1,0 +1,190 @@
+//go:build linux
+
+package prefork
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// install puts a program at the path, as a deployment does: written beside it, then renamed.
+func install(t *testing.T, path string, write func(*os.File) error) {
+	t.Helper()
+	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := write(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// build writes another build of this program: what follows the end of the program changes nothing.
+func build(version string) func(*os.File) error {
+	return func(file *os.File) error {
+		self, err := os.Open(os.Args[0])
+		if err != nil {
+			return err
+		}
+		defer func() { _ = self.Close() }()
+		if _, err := io.Copy(file, self); err != nil {
+			return err
+		}
+		_, err = io.WriteString(file, version)
+		return err
+	}
+}
+
+func text(content string) func(*os.File) error {
+	return func(file *os.File) error {
+		_, err := io.WriteString(file, content)
+		return err
+	}
+}
+
+// runs says whether the process executes the file that is at the path now.
+func runs(pid int, path string) bool {
+	program, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return false
+	}
+	file, err := os.Stat(path)
+	return err == nil && os.SameFile(program, file)
+}
+
+// upgraded waits until the master and all workers are what is on disk.
+func (p *masterProcess) upgraded(path string, upgrades int, before Roster) Roster {
+	p.t.Helper()
+	return p.await(fmt.Sprintf("upgrade %d", upgrades), func(r Roster) bool {
+		for _, pid := range pids(r) {
+			if !runs(pid, path) {
+				return false
+			}
+		}
+		return settled(r) && r.Upgrades == upgrades && runs(p.pid, path) && disjoint(pids(before), pids(r))
+	})
+}
+
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "program")
+	install(t, path, build("1"))
+	master := execMasterAt(t, path, behaveWell)
+	before := master.await("the master is ready", settled)
+	stop := load(before.Addr)
+	h := hold(t, before.Addr)
+	for h.slot != "1" { // the worker of slot 0 is replaced before the master
+		h.finish(t)
+		h = hold(t, before.Addr)
+	}
+	for n := 1; n <= 3; n++ {
+		install(t, path, build(fmt.Sprint(n+1)))
+		master.signal(syscall.SIGUSR2)
+		if n == 1 {
+			master.await("the request's worker is told to leave", func(r Roster) bool {
+				return r.Upgrades == 1 && slices.ContainsFunc(r.Workers, func(w Member) bool { return w.State == Leaving && w.PID == before.Workers[1].PID })
+			})
+			h.finish(t)
+		}
+		after := master.upgraded(path, n, before)
+		if after.MasterPID != master.pid || after.Addr != before.Addr || !after.Started {
+			t.Errorf("roster = %+v, was %+v", after, before)
+		}
+		before = after
+	}
+	answers, failures := stop()
+	if len(failures) > 0 || len(answers) == 0 {
+		t.Errorf("%d processes answered; %d requests failed, the first with %v", len(answers), len(failures), failures)
+	}
+	// It still is a master: it replaces who dies, reloads, and stops in order.
+	_ = syscall.Kill(before.Workers[0].PID, syscall.SIGKILL)
+	before = master.await("the dead worker is replaced", func(r Roster) bool {
+		return settled(r) && r.Workers[0].PID != before.Workers[0].PID
+	})
+	master.signal(syscall.SIGHUP)
+	master.await("the reload is over", func(r Roster) bool { return settled(r) && disjoint(pids(before), pids(r)) })
+	master.signal(syscall.SIGTERM)
+	if err := master.end(); err != nil {
+		t.Errorf("it ended with %v, want exit code 0", err)
+	}
+	if !isFree(before.Addr) {
+		t.Error("the port is not free")
+	}
+	if open := strings.Count(master.log.String(), "upgraded: this program is the master now"); open != 3 {
+		t.Errorf("%d upgrades in the log, want 3", open)
+	}
+}
+
+// What cannot follow the master is found out before it does.
+func TestUpgradeToABrokenProgram(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		program func(*os.File) error
+		want    string
+	}{
+		"no program":     {text("<html>404 not found</html>\n"), "exec format error"},
+		"another one":    {text("#!/bin/sh\nexit 0\n"), "it ended without an answer"},
+		"it fails":       {text("#!/bin/sh\necho there is no libsomething >&2\nexit 127\n"), "there is no libsomething"},
+		"it is not here": {nil, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "program")
+			install(t, path, build("1"))
+			master := execMasterAt(t, path, behaveWell)
+			before := master.await("the master is ready", settled)
+			if tt.program == nil {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				install(t, path, tt.program)
+			}
+			master.signal(syscall.SIGUSR2)
+			eventually(t, "the upgrade is abandoned", func() bool { return strings.Contains(master.log.String(), "upgrade abandoned") })
+			if !strings.Contains(master.log.String(), tt.want) {
+				t.Errorf("the log does not say %q", tt.want)
+			}
+			if now := rosterOf(t, before.Addr); !settled(now) || fmt.Sprint(pids(now)) != fmt.Sprint(pids(before)) || now.Upgrades != 0 {
+				t.Errorf("workers %+v, were %+v", now, before)
+			}
+			install(t, path, build("2"))
+			master.signal(syscall.SIGUSR2)
+			master.upgraded(path, 1, before)
+		})
+	}
+}
+
+// The new program is a good master, and its workers do not get ready.
+func TestUpgradeToBrokenWorkers(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "program")
+	install(t, path, build("1"))
+	master := execMasterAt(t, path, failAfterReload)
+	before := master.await("the master is ready", settled)
+	install(t, path, build("2"))
+	master.signal(syscall.SIGUSR2)
+	eventually(t, "the upgrade is abandoned", func() bool { return strings.Contains(master.log.String(), "upgrade abandoned") })
+	if now := rosterOf(t, before.Addr); !settled(now) || fmt.Sprint(pids(now)) != fmt.Sprint(pids(before)) {
+		t.Errorf("workers %+v, were %+v", now, before)
+	}
+	if runs(master.pid, path) {
+		t.Error("the master is the new program")
+	}
+	master.signal(syscall.SIGTERM)
+	if err := master.end(); err != nil {
+		t.Errorf("it ended with %v, want exit code 0", err)
+	}
+}
