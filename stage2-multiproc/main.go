@@ -45,12 +45,12 @@ func run(args []string, stderr io.Writer) int {
 	if cfg.Check {
 		return cfg.AskReady(ctx)
 	}
-	return service.ExitCode(stderr, spec.Stage, master(ctx, cfg, stderr))
+	return service.ExitCode(stderr, spec.Stage, master(ctx, &cfg, args, stderr))
 }
 
 // master forks the workers, replaces those that die, and stops them when ctx
 // ends. It serves nothing itself.
-func master(ctx context.Context, cfg config, stderr io.Writer) error {
+func master(ctx context.Context, cfg *config, args []string, stderr io.Writer) error {
 	budget, err := cfg.Budget(&cfg.Config, dbConns)
 	if err != nil {
 		return err
@@ -58,7 +58,11 @@ func master(ctx context.Context, cfg config, stderr io.Writer) error {
 	if err := cfg.Migrate(ctx); err != nil {
 		return err
 	}
-	workers, cleanUp := cfg.Master(&cfg.Config, budget, cfg.Logger(stderr), stderr)
+	again := func() (service.MasterConfig, error) {
+		fresh := &config{}
+		return fresh, service.Parse(spec, fresh, args)
+	}
+	workers, cleanUp := service.Master(cfg, again, budget, cfg.Logger(stderr), stderr)
 	defer cleanUp()
 	return cfg.MasterError(prefork.Run(ctx, workers))
 }
@@ -66,7 +70,7 @@ func master(ctx context.Context, cfg config, stderr io.Writer) error {
 // work is one worker process. It closes from the inside out, as stage 1 does.
 func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
 	ctx := w.Context(context.Background())
-	budget, err := cfg.Budget(&cfg.Config, dbConns)
+	budget, err := cfg.Share(w)
 	if err != nil {
 		return err
 	}

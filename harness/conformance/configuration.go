@@ -108,21 +108,16 @@ func testConfiguration(t *testing.T, s *suite) {
 	f.sub("check of nothing", (*fixture).checkNothing)
 }
 
-// checkRefusal looks for one sentence beside the lines of the log. Of a master that could find the mistake only by a
-// worker's end, both may say something.
+// checkRefusal looks for one sentence beside the lines of the log.
 func (f *fixture) checkRefusal(code int, output string, words []string) {
 	f.Helper()
 	if code != 2 {
 		f.Errorf("exit code %d, want 2", code)
 	}
-	allowed := 1
-	if f.opt.Processes > 0 {
-		allowed = 2
-	}
 	sentences := slices.DeleteFunc(strings.Split(output, "\n"), func(line string) bool {
 		return line == "" || strings.HasPrefix(line, "time=")
 	})
-	if len(sentences) < 1 || len(sentences) > allowed {
+	if len(sentences) != 1 {
 		f.Errorf("want one clear sentence, got %d lines:\n%s", len(sentences), output)
 	}
 	said := strings.Join(sentences, " ")

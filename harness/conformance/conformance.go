@@ -65,7 +65,9 @@ var groups = []group{
 	{"CtrlC", testCtrlC},
 	{"KilledWorker", testKilledWorker},
 	{"KilledMaster", testKilledMaster},
+	{"Upgrade", testUpgrade},
 	{"Configuration", testConfiguration},
+	{"ConfigurationFile", testConfigurationFile},
 	{"Redis", testRedis},
 }
 
@@ -84,7 +86,7 @@ func Run(t *testing.T, stageName string, opt Options) {
 	if opt.FullQueue == nil {
 		opt.FullQueue = []string{"WORKERS=1", "QUEUE_CAP=1"}
 	}
-	s := &suite{name: name, binary: build(t, name), services: backing.ForTest(t), opt: opt}
+	s := &suite{name: name, binary: build(t, name, ""), services: backing.ForTest(t), opt: opt}
 	for _, group := range groups {
 		t.Run(group.name, func(t *testing.T) {
 			if reason, ok := opt.Skip[group.name]; ok {
@@ -96,13 +98,14 @@ func Run(t *testing.T, stageName string, opt Options) {
 	}
 }
 
-func build(t *testing.T, name string) string {
+// build builds the stage; version is what it says of itself, or empty.
+func build(t *testing.T, name, version string) string {
 	t.Helper()
 	race := stage.RaceUnavailable(t.Context())
 	if race != nil {
 		t.Logf("%s is built without the race detector: %v", name, race)
 	}
-	binary, err := stage.Build(t.Context(), name, stage.BuildOptions{Race: race == nil})
+	binary, err := stage.Build(t.Context(), name, stage.BuildOptions{Race: race == nil, Version: version})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 // healthFields are the members of /health and their JSON types.
 var healthFields = map[string]string{
-	"status": "string", "stage": "string", "guard": "string", "expected": "string", "go_version": "string",
+	"status": "string", "stage": "string", "version": "string", "master_version": "string", "guard": "string", "expected": "string", "go_version": "string",
 	"pid": "number", "master_pid": "number", "processes": "number", "workers": "number", "db_conns": "number", "queue_cap": "number",
 	"user_latency_ms": "number", "goroutines": "number", "cpus": "number",
 }
@@ -151,12 +151,17 @@ func (f *fixture) checkSums() {
 		f.mustBuy(buy(product))
 	}
 	for range 2 * max(f.opt.Processes, 1) {
-		a := f.mustSend(http.MethodGet, "/metrics", "", nil)
-		want := fmt.Sprintf("\nflashsale_orders_total{outcome=\"accepted\"} %d\n", orders+1)
-		if !strings.Contains(string(a.body), want) {
-			f.Errorf("/metrics has no line%sbut\n%s", want, a.body)
+		if figures, ok := f.counts(orders + 1); !ok {
+			f.Errorf("/metrics does not count %d accepted orders but\n%s", orders+1, figures)
 		}
 	}
+}
+
+// counts says whether /metrics, which it returns, counts so many accepted orders.
+func (f *fixture) counts(orders int64) (figures string, ok bool) {
+	f.Helper()
+	figures = string(f.mustSend(http.MethodGet, "/metrics", "", nil).body)
+	return figures, strings.Contains(figures, fmt.Sprintf("\nflashsale_orders_total{outcome=\"accepted\"} %d\n", orders))
 }
 
 func hasFamily(families map[string]*dto.MetricFamily, words []string) bool {

@@ -19,6 +19,8 @@ type BuildOptions struct {
 	Race bool
 	// Dir is the folder for the binary; empty means a folder in the user's cache, one for each clone of the project.
 	Dir string
+	// Version is what the stage says of itself in /health; empty: what it finds out.
+	Version string
 }
 
 // builds remembers what this process has built already.
@@ -70,6 +72,9 @@ func build(ctx context.Context, name string, opt BuildOptions) (string, error) {
 	file, args := name, []string{"build", "-buildvcs=false"}
 	if opt.Race {
 		file, args = name+"-race", append(args, "-race")
+	}
+	if opt.Version != "" {
+		file, args = file+"-"+opt.Version, append(args, "-ldflags=-X example.com/flashsale/shop/service.version="+opt.Version)
 	}
 	final := filepath.Join(folder, file)
 	// The compiler writes to a name of our own and a rename puts it in place, so that a process that is just starting the

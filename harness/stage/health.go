@@ -13,6 +13,8 @@ import (
 type Health struct {
 	Status        string  `json:"status"`          // "ok"
 	Stage         string  `json:"stage"`           // the folder's name
+	Version       string  `json:"version"`         // of the program of the process that answered
+	MasterVersion string  `json:"master_version"`  // of its master
 	Guard         string  `json:"guard"`           // how stock is protected
 	Expected      string  `json:"expected"`        // "safe" or "broken": what theory says of this guard in this stage
 	Pid           int     `json:"pid"`             // the process that answered

@@ -100,7 +100,7 @@ func newServer(tb testing.TB, f *fake) *server {
 	s.API = New(Config{
 		Placer: f, Reader: f, RequestTimeout: testTimeout, Metrics: s.reg,
 		Info: Info{
-			Stage: "stage0-test", Guard: "none", Expected: "broken", PID: 7, MasterPID: 6, Processes: 2,
+			Stage: "stage0-test", Version: "1.2", MasterVersion: "1.1", Guard: "none", Expected: "broken", PID: 7, MasterPID: 6, Processes: 2,
 			Workers: 3, DBConns: 8, QueueCap: 64, UserLatencyMS: 1.5,
 		},
 		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

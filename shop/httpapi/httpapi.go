@@ -44,6 +44,8 @@ type Reader interface {
 // Info is what a stage says of itself in /health.
 type Info struct {
 	Stage         string  `json:"stage"`
+	Version       string  `json:"version"`        // of the program of this process
+	MasterVersion string  `json:"master_version"` // of the master's
 	Guard         string  `json:"guard"`
 	Expected      string  `json:"expected"`
 	PID           int     `json:"pid"`

@@ -86,7 +86,7 @@ func TestHealth(t *testing.T) {
 	}
 	delete(got, "goroutines")
 	want := map[string]any{
-		"status": "ok", "stage": "stage0-test", "guard": "none", "expected": "broken", "pid": 7, "master_pid": 6, "processes": 2,
+		"status": "ok", "stage": "stage0-test", "version": "1.2", "master_version": "1.1", "guard": "none", "expected": "broken", "pid": 7, "master_pid": 6, "processes": 2,
 		"workers": 3, "db_conns": 8, "queue_cap": 64, "user_latency_ms": 1.5, "cpus": runtime.NumCPU(), "go_version": runtime.Version(),
 	}
 	if w.Code != 200 || !sameJSON(t, got, want) {

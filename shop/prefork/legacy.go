@@ -161,8 +161,12 @@ func (e *estate) handOver(command Command, call calling, l legacy, ready func() 
 	}
 	for _, c := range family {
 		c.hush()
-		defer c.talk()
 	}
+	defer func() {
+		for _, c := range family {
+			c.talk()
+		}
+	}()
 	return becomeProgram(command, func(dup inherit) (string, error) { return e.pack(call, l, family, dup) }, ready)
 }
 

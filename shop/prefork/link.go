@@ -101,7 +101,7 @@ func (c *link) write() {
 		select {
 		case r := <-c.mail:
 			if line, err := json.Marshal(r); err == nil {
-				c.unsent = append(line, '\n')
+				c.unsent = slices.Concat(line, []byte{'\n'})
 			}
 		case <-c.gone:
 			return

@@ -38,6 +38,7 @@ type Config struct {
 	BatchWait       time.Duration `env:"BATCH_WAIT" default:"0s" help:"Guard batch: how long to wait for more orders; 0: what arrived during the last commit."`
 	SoldOutFor      time.Duration `env:"SOLD_OUT_FOR" default:"100ms" help:"Guard batch: how long a product that was seen with no stock is refused without another look; 0: always look."`
 	CPUProfile      string        `name:"cpu-profile" env:"CPU_PROFILE" type:"path" placeholder:"DIR" help:"Write a CPU profile of each process into this folder when it stops."`
+	ConfigFile      string        `name:"config" env:"CONFIG_FILE" type:"path" placeholder:"FILE" help:"YAML or JSON with these settings, by the names of the flags. Flags and environment win over it."`
 	Check           bool          `help:"Ask the stage that runs at --addr whether it is ready, and exit 0 or 1."`
 
 	stage string
@@ -76,7 +77,10 @@ func (c *Count) Decode(ctx *kong.DecodeContext) error {
 
 // ConfigError is an error that only another configuration can mend. It ends
 // the process with exit code 2.
-type ConfigError struct{ Err error }
+type ConfigError struct {
+	Err  error
+	Said bool // somebody else has printed it already
+}
 
 // Error returns the sentence for the terminal.
 func (e *ConfigError) Error() string { return e.Err.Error() }
@@ -85,22 +89,27 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 func badConfig(format string, args ...any) error {
-	return &ConfigError{fmt.Errorf(format, args...)}
+	return &ConfigError{Err: fmt.Errorf(format, args...)}
 }
 
 func (c *Config) common() *Config { return c }
 
-// Parse reads flags and environment into cli, a pointer to a struct that embeds
-// Config. A flag wins over its environment variable. It prints --help and exits
-// where that is asked for. Errors are a *ConfigError.
+// Parse reads flags, environment and the configuration file into cli, a pointer
+// to a struct that embeds Config. A flag wins over its environment variable,
+// and that over the file. It prints --help and exits where that is asked for.
+// Errors are a *ConfigError.
 func Parse(spec Spec, cli interface{ common() *Config }, args []string) error {
-	parser, err := kong.New(cli, kong.Name(spec.Stage), kong.Description(describe(spec)),
+	source := &file{}
+	parser, err := kong.New(cli, kong.Resolvers(source), kong.Name(spec.Stage), kong.Description(describe(spec)),
 		kong.Vars{"guard": spec.Guard, "queue_cap": strconv.Itoa(spec.QueueCap), "processes": strconv.Itoa(spec.Processes)},
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110}))
 	if err != nil {
 		return err
 	}
 	if _, err := parser.Parse(args); err != nil {
+		if len(source.values) > 0 {
+			return badConfig("%w; see --help, and the configuration %s", err, source.name)
+		}
 		return badConfig("%w; see --help", err)
 	}
 	cfg := cli.common()
@@ -110,7 +119,7 @@ func Parse(spec Spec, cli interface{ common() *Config }, args []string) error {
 
 func describe(spec Spec) string {
 	return spec.About + "\n\nGuards (default " + spec.Guard + "):\n" + guard.About() +
-		"\nEach flag can be given by the environment variable beside it. SIGTERM stops gracefully, a second one at once."
+		"\nEach flag can be given by the environment variable beside it, or in the file of --config. SIGTERM stops gracefully, a second one at once."
 }
 
 func (c *Config) validate() error {
@@ -165,15 +174,18 @@ func (c *Config) Logger(w io.Writer) *slog.Logger {
 	return slog.New(h).With("stage", c.stage, "pid", os.Getpid())
 }
 
-// ExitCode prints err, if any, as one line and returns the process's exit
-// code: 0 without an error, 2 for a configuration error, 1 for any other.
+// ExitCode prints err, if any, as one line, unless somebody else has, and
+// returns the process's exit code: 0 without an error, 2 for a configuration error, 1 for any other.
 func ExitCode(w io.Writer, stage string, err error) int {
 	if err == nil {
 		return 0
 	}
-	_, _ = fmt.Fprintf(w, "%s: %s\n", stage, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
 	var cfg *ConfigError
-	if errors.As(err, &cfg) {
+	isConfig := errors.As(err, &cfg)
+	if !isConfig || !cfg.Said {
+		_, _ = fmt.Fprintf(w, "%s: %s\n", stage, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
+	}
+	if isConfig {
 		return 2
 	}
 	return 1

@@ -9,6 +9,7 @@ import (
 	"example.com/flashsale/shop/coalesce"
 	"example.com/flashsale/shop/guard"
 	"example.com/flashsale/shop/order"
+	"example.com/flashsale/shop/prefork"
 	"example.com/flashsale/shop/store"
 	"example.com/flashsale/shop/users"
 
@@ -26,8 +27,13 @@ type Backend struct {
 }
 
 // Migrate brings the schema of the database up to date, whoever else does the
-// same. A database that cannot be reached is a *ConfigError.
+// same. A database that cannot be reached is a *ConfigError. A master that
+// follows another one in the same process does nothing: it did that in the
+// rehearsal.
 func (c *Config) Migrate(ctx context.Context) error {
+	if prefork.Inherits() {
+		return nil
+	}
 	if err := store.Migrate(ctx, c.DatabaseURL); err != nil {
 		return badConfig("the database cannot be used: %w; check DATABASE_URL", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/flashsale/shop/metrics"
@@ -30,8 +32,11 @@ const minHeartbeat = 500 * time.Millisecond
 // stopSlack is what a worker may take to stop, beyond its HTTP and its queue.
 const stopSlack = 3 * time.Second
 
-// metricsEnv tells the workers where their figures meet.
-const metricsEnv = "FLASHSALE_METRICS"
+// What the master tells the workers, and the master that follows it.
+const (
+	metricsEnv       = "FLASHSALE_METRICS"        // where the figures of all workers meet
+	masterVersionEnv = "FLASHSALE_MASTER_VERSION" // the master's Version
+)
 
 // Budget is how many workers a master has, and what each of them may use.
 type Budget struct {
@@ -70,36 +75,102 @@ func (p Processes) Budget(cfg *Config, useful int) (Budget, error) {
 	case p.HeartbeatTimeout != 0 && p.HeartbeatTimeout < minHeartbeat:
 		return b, badConfig("--heartbeat-timeout %v is too short; use %v or more, or 0 for none", p.HeartbeatTimeout, minHeartbeat)
 	case b.All() > cfg.DBConns:
-		return b, badConfig("%d worker processes, and one more while one is replaced, need %d database connections and DB_CONNS allows %d; "+
-			"use fewer processes or raise DB_CONNS", b.MaxWorkers, b.All(), cfg.DBConns)
+		return b, b.tooMany(cfg.DBConns)
 	}
 	b.Conns = cfg.DBConns / b.All()
 	return b, nil
 }
 
-// Master returns the configuration of the master of cfg's workers. The caller
-// calls cleanUp when the master has ended.
-func (p Processes) Master(cfg *Config, b Budget, log *slog.Logger, stderr io.Writer) (master prefork.Config, cleanUp func()) {
-	folder, err := metrics.NewFolder()
-	if err != nil {
-		log.Warn("each worker will show its own metrics alone", "error", err)
+// Share returns the budget as a worker sees it: its master says how many
+// workers there can be, whatever the configuration says by now. A share that is
+// too small is a *ConfigError.
+func (c *Config) Share(w *prefork.Worker) (Budget, error) {
+	b := Budget{Workers: w.Workers(), MaxWorkers: w.MaxWorkers}
+	if b.All() > c.DBConns {
+		return b, b.tooMany(c.DBConns)
 	}
+	b.Conns = c.DBConns / b.All()
+	return b, nil
+}
+
+func (b Budget) tooMany(conns int) error {
+	return badConfig("%d worker processes, and one more while one is replaced, need %d database connections and DB_CONNS allows %d; "+
+		"use fewer processes or raise DB_CONNS", b.MaxWorkers, b.All(), conns)
+}
+
+// MasterConfig is the configuration of a stage with a master.
+type MasterConfig interface {
+	common() *Config
+	processes() *Processes
+}
+
+func (p *Processes) processes() *Processes { return p }
+
+// Master returns the configuration of the master of cfg's workers. again reads
+// the configuration anew, before the workers are replaced. The caller calls
+// cleanUp when the master has ended.
+func Master(cfg MasterConfig, again func() (MasterConfig, error), b Budget, log *slog.Logger, stderr io.Writer) (master prefork.Config, cleanUp func()) {
+	c, p := cfg.common(), cfg.processes()
+	folder, cleanUp := metricsFolder(log)
 	heartbeat := p.HeartbeatTimeout
 	if heartbeat == 0 {
 		heartbeat = -1
 	}
 	return prefork.Config{
-		Addr: cfg.Addr, Workers: b.Workers, MaxWorkers: b.MaxWorkers, Mode: p.Listen,
+		Addr: c.Addr, Workers: b.Workers, MaxWorkers: b.MaxWorkers, Mode: p.Listen,
 		MaxRequests: p.MaxRequests, MaxRequestsJitter: p.MaxRequests / 10,
-		StopTimeout:      cfg.ShutdownTimeout + stopSlack,
+		StopTimeout:      c.ShutdownTimeout + stopSlack,
 		HeartbeatTimeout: heartbeat,
 		Scaling:          prefork.Scaling{Min: p.MinProcesses},
 		Command: func() (prefork.Command, error) {
-			return prefork.Command{Env: append(os.Environ(), metricsEnv+"="+string(folder))}, nil
+			fresh, err := again()
+			if err != nil {
+				return prefork.Command{}, err
+			}
+			if names := changedForMaster(cfg, fresh); len(names) > 0 {
+				log.Warn("the master's own settings change with SIGUSR2 or a restart alone", "changed", strings.Join(names, ", "))
+			}
+			return prefork.Command{Env: append(os.Environ(), metricsEnv+"="+string(folder), masterVersionEnv+"="+Version())}, nil
 		},
 		OnChange: func(r prefork.Roster) { folder.Retire(pids(r)) },
 		Log:      log, Stderr: stderr,
-	}, folder.Remove
+	}, cleanUp
+}
+
+// metricsFolder makes the folder where the workers' figures meet, or takes over
+// that of the master before.
+func metricsFolder(log *slog.Logger) (folder metrics.Folder, cleanUp func()) {
+	inherited := metrics.Folder(os.Getenv(metricsEnv))
+	switch {
+	case prefork.Rehearses():
+		return inherited, func() {}
+	case prefork.Inherits():
+		return inherited, inherited.Remove
+	}
+	folder, err := metrics.NewFolder()
+	if err != nil {
+		log.Warn("each worker will show its own metrics alone", "error", err)
+	}
+	return folder, folder.Remove
+}
+
+// changedForMaster names the settings that workers do not heed, or not alone,
+// and that differ.
+func changedForMaster(old, fresh MasterConfig) []string {
+	a, b, p, q := old.common(), fresh.common(), old.processes(), fresh.processes()
+	var names []string
+	for name, same := range map[string]bool{
+		"addr": a.Addr == b.Addr, "shutdown-timeout": a.ShutdownTimeout == b.ShutdownTimeout, "listen": p.Listen == q.Listen,
+		"log-level": a.LogLevel == b.LogLevel, "log-format": a.LogFormat == b.LogFormat,
+		"processes": p.Processes == q.Processes, "max-processes": p.MaxProcesses == q.MaxProcesses, "min-processes": p.MinProcesses == q.MinProcesses,
+		"max-requests": p.MaxRequests == q.MaxRequests, "heartbeat-timeout": p.HeartbeatTimeout == q.HeartbeatTimeout,
+	} {
+		if !same {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func pids(r prefork.Roster) []int {
@@ -116,20 +187,21 @@ func (b Budget) Topology(w *prefork.Worker, executors int) Topology {
 	return Topology{
 		MasterPID: w.MasterPID, Processes: b.All(), Workers: executors, DBConns: b.Conns * b.All(),
 		Slot: w.Slot, Wanted: w.Workers, Roster: w.Roster, Served: w.Count, BeatIf: w.BeatIf, MeasureBusy: w.MeasureBusy, GiveAway: w.GiveAway,
-		MasterLife: w.MasterLife(),
-		folder:     metrics.Folder(os.Getenv(metricsEnv)),
+		MasterLife: w.MasterLife(), masterVersion: os.Getenv(masterVersionEnv),
+		folder: metrics.Folder(os.Getenv(metricsEnv)),
 	}
 }
 
 // MasterError turns what the master ended with into what main reports: a port
-// that is taken is a *ConfigError.
+// that is taken is a *ConfigError, and so is what no worker can start with. That
+// the worker has said, and its words are on standard error.
 func (c *Config) MasterError(err error) error {
 	if cannotListen := new(net.OpError); errors.As(err, &cannotListen) {
 		return badConfig("cannot listen on %s: %w; choose another --addr", c.Addr, err)
 	}
 	var exit *prefork.ExitError
 	if errors.As(err, &exit) && exit.Code == prefork.BadConfigCode {
-		return badConfig("no worker can start with this configuration; what worker %d said is above", exit.Slot)
+		return &ConfigError{Err: err, Said: exit.Words != ""}
 	}
 	return err
 }

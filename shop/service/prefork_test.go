@@ -8,22 +8,35 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"example.com/flashsale/shop/prefork"
 )
 
+// masterOf returns the configuration of a master. again is what it reads anew.
+func masterOf(t *testing.T, cfg, again *stageConfig, log io.Writer) prefork.Config {
+	t.Helper()
+	var err error
+	if again == nil {
+		err = errors.New("bad configuration")
+	}
+	m, cleanUp := Master(cfg, func() (MasterConfig, error) { return again, err }, Budget{Workers: 3, MaxWorkers: 5},
+		slog.New(slog.NewTextHandler(log, nil)), io.Discard)
+	t.Cleanup(cleanUp)
+	return m
+}
+
 func TestMaster(t *testing.T) {
 	t.Parallel()
-	cfg := &Config{Addr: "127.0.0.1:8080", ShutdownTimeout: 4 * time.Second}
-	p := Processes{Listen: "shared", MaxRequests: 1000, HeartbeatTimeout: 7 * time.Second}
-	var stderr bytes.Buffer
-	log := slog.New(slog.DiscardHandler)
-	m, cleanUp := p.Master(cfg, Budget{Workers: 3, MaxWorkers: 5}, log, &stderr)
-	defer cleanUp()
+	cfg := &stageConfig{
+		Config:    Config{Addr: "127.0.0.1:8080", ShutdownTimeout: 4 * time.Second},
+		Processes: Processes{Listen: "shared", MaxRequests: 1000, HeartbeatTimeout: 7 * time.Second},
+	}
+	m := masterOf(t, cfg, cfg, io.Discard)
 	if m.Addr != cfg.Addr || m.Workers != 3 || m.MaxWorkers != 5 || m.HeartbeatTimeout != 7*time.Second || m.Mode != "shared" || m.MaxRequests != 1000 || m.MaxRequestsJitter != 100 ||
-		m.Log != log || m.Stderr != io.Writer(&stderr) {
+		m.Log == nil || m.Stderr != io.Discard {
 		t.Errorf("Master() = %+v", m)
 	}
 	if m.StopTimeout <= cfg.ShutdownTimeout {
@@ -34,11 +47,45 @@ func TestMaster(t *testing.T) {
 // TestNoHeartbeat: 0 is never, for whoever sets it.
 func TestNoHeartbeat(t *testing.T) {
 	t.Parallel()
-	m, cleanUp := Processes{}.Master(&Config{}, Budget{Workers: 1, MaxWorkers: 1}, slog.New(slog.DiscardHandler), io.Discard)
-	defer cleanUp()
-	if m.HeartbeatTimeout >= 0 {
+	if m := masterOf(t, &stageConfig{}, nil, io.Discard); m.HeartbeatTimeout >= 0 {
 		t.Errorf("the heartbeat times out after %v", m.HeartbeatTimeout)
 	}
+}
+
+// TestMasterReadsAnew: before its workers are replaced. What they cannot change is named.
+func TestMasterReadsAnew(t *testing.T) {
+	t.Parallel()
+	old := &stageConfig{Config: Config{DBConns: 8, QueueCap: 3}, Processes: Processes{Processes: 2}}
+	if _, err := masterOf(t, old, nil, io.Discard).Command(); err == nil || !strings.Contains(err.Error(), "bad configuration") {
+		t.Errorf("err = %v", err)
+	}
+	for want, fresh := range map[string]*stageConfig{
+		"":                                       {Config: Config{DBConns: 9, QueueCap: 4}, Processes: Processes{Processes: 2}},
+		`changed="heartbeat-timeout, processes"`: {Config: Config{DBConns: 9}, Processes: Processes{Processes: 3, HeartbeatTimeout: time.Second}},
+		`changed="addr, listen, log-level, max-processes, max-requests, min-processes, shutdown-timeout"`: {
+			Config:    Config{Addr: "x", ShutdownTimeout: 1, LogLevel: 4},
+			Processes: Processes{Processes: 2, MaxProcesses: 1, MinProcesses: 1, MaxRequests: 1, Listen: "shared"},
+		},
+	} {
+		var log bytes.Buffer
+		if _, err := masterOf(t, old, fresh, &log).Command(); err != nil {
+			t.Error(err)
+		}
+		if (want == "") != (log.Len() == 0) || !strings.Contains(log.String(), want) {
+			t.Errorf("the log says %q, want %q", log.String(), want)
+		}
+	}
+}
+
+// TestShare: the master's word counts.
+func TestShare(t *testing.T) {
+	t.Parallel()
+	w := &prefork.Worker{MaxWorkers: 3}
+	if b, err := (&Config{DBConns: 10}).Share(w); err != nil || b.Conns != 2 || b.All() != 4 {
+		t.Errorf("%+v, %v", b, err)
+	}
+	_, err := (&Config{DBConns: 3}).Share(w)
+	wantConfigError(t, err, "need 4 database connections and DB_CONNS allows 3")
 }
 
 func TestBudget(t *testing.T) {
@@ -108,7 +155,13 @@ func TestMasterError(t *testing.T) {
 	_, taken := cfg.Listen(t.Context())
 	wantConfigError(t, cfg.MasterError(fmt.Errorf("master: %w", errors.Unwrap(errors.Unwrap(taken)))), "cannot listen on "+cfg.Addr)
 
-	wantConfigError(t, cfg.MasterError(&prefork.ExitError{Slot: 2, Code: prefork.BadConfigCode}), "what worker 2 said is above")
+	for words, lines := range map[string]int{"": 1, "stage0-test: no Redis": 0} {
+		var out bytes.Buffer
+		err := cfg.MasterError(&prefork.ExitError{Slot: 2, Code: prefork.BadConfigCode, Words: words})
+		if code := ExitCode(&out, "stage0-test", err); code != 2 || strings.Count(out.String(), "\n") != lines {
+			t.Errorf("exit code %d, %q: want 2 and %d lines", code, out.String(), lines)
+		}
+	}
 
 	crashed := &prefork.ExitError{Slot: 2, Code: 1}
 	for _, err := range []error{nil, io.EOF, crashed} {

@@ -82,8 +82,9 @@ type Topology struct {
 	// GiveAway, where given, is handed what makes room for new workers.
 	GiveAway func(shed func(share float64))
 	// MasterLife, where given, ends when the master dies.
-	MasterLife context.Context //nolint:containedctx // nobody passes it on
-	folder     metrics.Folder  // where the figures of all workers meet
+	MasterLife    context.Context //nolint:containedctx // nobody passes it on
+	folder        metrics.Folder  // where the figures of all workers meet
+	masterVersion string
 }
 
 // Serve answers HTTP on ln until ctx ends, then stops accepting and waits for
@@ -157,12 +158,12 @@ func (c *Config) writeTimeout() time.Duration {
 
 func (c *Config) info(t Topology) httpapi.Info {
 	i := httpapi.Info{
-		Stage: c.stage, Guard: c.Guard, PID: os.Getpid(), MasterPID: os.Getpid(), Processes: 1,
+		Stage: c.stage, Version: Version(), MasterVersion: Version(), Guard: c.Guard, PID: os.Getpid(), MasterPID: os.Getpid(), Processes: 1,
 		Workers: max(t.Workers, 1), DBConns: t.DBConns, QueueCap: c.QueueCap,
 		UserLatencyMS: float64(c.UserLatency) / float64(time.Millisecond),
 	}
 	if t.MasterPID != 0 {
-		i.MasterPID, i.Processes = t.MasterPID, t.Processes
+		i.MasterPID, i.MasterVersion, i.Processes = t.MasterPID, t.masterVersion, t.Processes
 	}
 	// What runs at once is bounded by the connections of one process, too.
 	i.Expected = guard.Expected(c.Guard, i.Processes, min(i.Workers, max(t.DBConns/i.Processes, 1)))

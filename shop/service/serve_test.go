@@ -333,15 +333,18 @@ func TestInfo(t *testing.T) {
 	} {
 		cfg := config("", tt.guard)
 		cfg.UserLatency = 1500 * time.Microsecond
+		tt.topology.masterVersion = "1.2"
 		got := cfg.info(tt.topology)
 		if got.Expected != tt.want {
 			t.Errorf("%s: %s, want %s", name, got.Expected, tt.want)
 		}
 		want := httpapi.Info{
 			Stage: "stage0-test", Guard: tt.guard, Expected: tt.want, PID: os.Getpid(), MasterPID: os.Getpid(), Processes: 1,
+			Version: Version(), MasterVersion: Version(),
 			Workers: max(tt.topology.Workers, 1), DBConns: tt.topology.DBConns, QueueCap: 64, UserLatencyMS: 1.5,
 		}
 		if tt.topology.MasterPID != 0 {
+			want.MasterVersion = "1.2"
 			want.MasterPID, want.Processes = tt.topology.MasterPID, tt.topology.Processes
 		}
 		if got != want {
