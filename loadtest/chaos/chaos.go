@@ -66,7 +66,7 @@ func Run(ctx context.Context, cfg Config) ([]report.Fault, error) {
 			cfg.Progress(name)
 		}
 		t := &trial{
-			Config: cfg, fault: f, capacity: capacity, rng: rand.New(rand.NewPCG(cfg.Seed, uint64(i))),
+			Config: cfg, fault: f, program: cfg.Binary, capacity: capacity, rng: rand.New(rand.NewPCG(cfg.Seed, uint64(i))),
 			result: report.Fault{
 				Stage: cfg.Stage, Fault: name, CapacityPerSecond: capacity, ByCode: map[string]int64{}, Problems: []string{},
 			},
@@ -100,7 +100,7 @@ func measureCapacity(ctx context.Context, cfg Config) (float64, error) {
 	if cfg.Progress != nil {
 		cfg.Progress("capacity")
 	}
-	t := &trial{Config: cfg}
+	t := &trial{Config: cfg, program: cfg.Binary}
 	if err := t.open(ctx); err != nil {
 		return 0, err
 	}
@@ -129,6 +129,7 @@ func measureCapacity(ctx context.Context, cfg Config) (float64, error) {
 type trial struct {
 	Config
 	fault    fault
+	program  string // what the stage executes
 	capacity float64
 	rng      *rand.Rand
 	process  *stage.Process
@@ -143,7 +144,7 @@ type trial struct {
 // open starts the stage and makes the product.
 func (t *trial) open(ctx context.Context) (err error) {
 	t.process, err = stage.Start(ctx, stage.Spec{
-		Name: t.Stage, Binary: t.Binary, DatabaseURL: t.Database, RedisURL: t.Redis,
+		Name: t.Stage, Binary: t.program, DatabaseURL: t.Database, RedisURL: t.Redis,
 		Env: slices.Concat(t.fault.settings(t.Config), t.Settings),
 	})
 	if err != nil {
@@ -166,6 +167,13 @@ func (t *trial) open(ctx context.Context) (err error) {
 
 // run is the life of a trial.
 func (t *trial) run(ctx context.Context) error {
+	if t.fault.replaces {
+		remove, err := t.copyProgram()
+		if err != nil {
+			return err
+		}
+		defer remove()
+	}
 	if err := t.open(ctx); err != nil {
 		return err
 	}

@@ -32,14 +32,16 @@ type fault struct {
 	env         []string // settings of the stage; nil: none
 	recycle     bool     // workers are replaced after some orders
 	ends        bool     // the stage ends with it
+	replaces    bool     // the stage's program is replaced on disk
 	gentle      bool     // planned work of which no buyer should notice more than one lost attempt
 	inflict     func(context.Context, *trial) error
 }
 
-// faults are all there are, in the order in which they are inflicted.
-var faults = []fault{
+// faults are all that this system allows, in the order in which they are inflicted.
+var faults = slices.DeleteFunc([]fault{
 	{name: "kill-worker", about: "SIGKILL to a random worker every 300 ms", inflict: killWorkers},
 	{name: "reload", about: "SIGHUP: all workers are replaced, one by one", gentle: true, inflict: reload},
+	{name: "upgrade", about: "SIGUSR2: the master becomes the program that has just been put in its place", gentle: true, replaces: true, inflict: upgrade},
 	{name: "resize", about: "SIGTTIN and SIGTTOU: a worker more, and one fewer", gentle: true, inflict: resize},
 	{name: "recycle", about: "workers are replaced after 500 orders", recycle: true, gentle: true, inflict: recycle},
 	{name: "hang", about: "SIGSTOP to a random worker, for longer than the heartbeat", env: []string{"HEARTBEAT_TIMEOUT=" + heartbeat.String()}, inflict: hang},
@@ -47,7 +49,7 @@ var faults = []fault{
 	{name: "kill-master", about: "SIGKILL to the master: all is gone within a second", ends: true, inflict: killMaster},
 	{name: "balance", about: "64 connections, a socket per worker", inflict: balance},
 	{name: "balance-shared", about: "64 connections, one socket for all", env: []string{"LISTEN=shared"}, inflict: balanceShared},
-}
+}, func(f fault) bool { return f.replaces && !canUpgrade })
 
 // Names returns the names of all faults.
 func Names() []string {
