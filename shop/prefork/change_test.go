@@ -1,6 +1,8 @@
 package prefork
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -173,6 +175,35 @@ func TestShrinkDrainsTheAcceptQueue(t *testing.T) {
 		}
 	}
 	r.awaitSettled()
+}
+
+// The number of workers follows what they say of themselves, up and down, and no request is lost.
+func TestScalingUnderLoad(t *testing.T) {
+	t.Parallel()
+	busy := filepath.Join(t.TempDir(), "busy")
+	r := launchWith(t, append(workerEnvironment(behaveWell), busyEnv+"="+busy), Config{
+		Workers: 1, MaxWorkers: 3, HeartbeatTimeout: 2 * time.Second,
+		Scaling: Scaling{Min: 1, UpAfter: 500 * time.Millisecond, DownAfter: 500 * time.Millisecond},
+	})
+	addr := r.awaitSettled().Addr
+	stopLoad := load(addr)
+	for round := range 2 {
+		if err := os.WriteFile(busy, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		all := r.await("three workers", func(now Roster) bool { return settled(now) && now.Wanted == 3 })
+		awaitAnswers(t, addr, pids(all))
+		if err := os.Remove(busy); err != nil {
+			t.Fatal(err)
+		}
+		r.await("one worker", func(now Roster) bool { return settled(now) && now.Wanted == 1 })
+		if n := strings.Count(r.log.String(), "scaling reason="); n != 4*(round+1) {
+			t.Errorf("%d decisions after round %d, want two up and two down in each", n, round+1)
+		}
+	}
+	if answers, failures := stopLoad(); len(failures) > 0 || len(answers) < 3 {
+		t.Errorf("%d processes answered; %d requests failed, first: %v", len(answers), len(failures), failures)
+	}
 }
 
 func TestRecyclingLosesNoRequest(t *testing.T) {

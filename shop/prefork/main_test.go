@@ -20,6 +20,7 @@ import (
 const (
 	behaviourEnv = "PREFORK_TEST_BEHAVIOUR"
 	masterEnv    = "PREFORK_TEST_MASTER"
+	busyEnv      = "PREFORK_TEST_BUSY" // a file: while it exists the workers say that they are busy
 )
 
 // How a worker of the tests behaves.
@@ -46,6 +47,7 @@ func TestMain(m *testing.M) {
 func masterMain() int {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
+	slog.Info("master starts", "parent_death", parentDeath)
 	out := json.NewEncoder(os.Stdout)
 	err := Run(ctx, Config{
 		Addr: "127.0.0.1:0", Workers: 2, Stdout: os.Stderr,
@@ -77,6 +79,13 @@ func workerMain(w *Worker, behaviour string) int {
 	server := NewServer(&http.Server{Handler: handler(w)})
 	serving := make(chan error, 1)
 	go func() { serving <- server.Serve(ln) }()
+	w.MeasureBusy(func() float64 {
+		if _, err := os.Stat(os.Getenv(busyEnv)); err != nil {
+			return 0
+		}
+		return 1
+	})
+	w.GiveAway(server.Shed)
 	if err := w.Ready(); err != nil {
 		return 1
 	}

@@ -58,7 +58,7 @@ func execMasterAt(t *testing.T, path, behaviour string) *masterProcess {
 	cmd := exec.Command(path)
 	cmd.Env = append(workerEnvironment(behaviour), masterEnv+"=1")
 	cmd.Stdout, cmd.Stderr = write, p.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = processAttributes()
 	cmd.WaitDelay = patience
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -172,6 +172,22 @@ func TestOrphansFinishWhatIsInFlight(t *testing.T) {
 		t.Skipf("this machine is too busy: after %v the grace may be over", took)
 	}
 	h.finish(t)
+}
+
+// A worker that has been told to stop finishes its requests only while its master lives: nobody could hurry it any more,
+// and a master that ends at its second signal wants no delay.
+func TestLeavingWorkersFollowTheirMaster(t *testing.T) {
+	t.Parallel()
+	master, roster := execMaster(t, behaveWell)
+	hold(t, roster.Addr) // the end of the test ends it
+	master.signal(syscall.SIGTERM)
+	master.await("a worker finishes its request", func(r Roster) bool { return r.Count(Leaving) == 1 && len(r.Workers) == 1 })
+	master.signal(syscall.SIGKILL)
+	killed := time.Now()
+	eventually(t, "the workers are gone", func() bool { return !slices.ContainsFunc(pids(roster), isAlive) })
+	if took := time.Since(killed); took > time.Second {
+		t.Errorf("the workers were gone after %v, want a second at most", took)
+	}
 }
 
 // What a terminal does at Ctrl-C: SIGINT to the whole group of the process in the foreground.

@@ -23,6 +23,9 @@ func (s *sockets) queued(int) (int, error) { return 0, errors.ErrUnsupported }
 // alone.
 func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
+// parentDeath would be the signal that this process gets when its parent dies.
+const parentDeath = 0
+
 func startUnblocked(start func() error) error { return start() }
 
 func awaitEnd(int) {}

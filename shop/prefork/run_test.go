@@ -73,12 +73,18 @@ type running struct {
 // launch starts a master whose workers behave as named. It is stopped at the end of the test, if the test did not.
 func launch(t *testing.T, behaviour string, cfg Config) *running {
 	t.Helper()
+	return launchWith(t, workerEnvironment(behaviour), cfg)
+}
+
+// launchWith is launch with workers that have this environment.
+func launchWith(t *testing.T, env []string, cfg Config) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{t: t, signals: make(chan os.Signal, 8), cancel: cancel, done: make(chan struct{}), log: &buffer{}}
 	cfg.Addr = "127.0.0.1:0"
 	cfg.Log = slog.New(slog.NewTextHandler(r.log, nil))
 	cfg.Stderr = r.log
-	cfg.Command = func() (Command, error) { return Command{Env: workerEnvironment(behaviour)}, nil }
+	cfg.Command = func() (Command, error) { return Command{Env: env}, nil }
 	cfg.OnChange = func(roster Roster) {
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // install puts a program at the path, as a deployment does: written beside it, then renamed.
@@ -177,14 +178,103 @@ func TestUpgradeToBrokenWorkers(t *testing.T) {
 	install(t, path, build("2"))
 	master.signal(syscall.SIGUSR2)
 	eventually(t, "the upgrade is abandoned", func() bool { return strings.Contains(master.log.String(), "upgrade abandoned") })
-	if now := rosterOf(t, before.Addr); !settled(now) || fmt.Sprint(pids(now)) != fmt.Sprint(pids(before)) {
-		t.Errorf("workers %+v, were %+v", now, before)
-	}
+	master.await("the workers are those of before", func(r Roster) bool { return settled(r) && slices.Equal(pids(r), pids(before)) })
 	if runs(master.pid, path) {
 		t.Error("the master is the new program")
 	}
 	master.signal(syscall.SIGTERM)
 	if err := master.end(); err != nil {
 		t.Errorf("it ended with %v, want exit code 0", err)
+	}
+}
+
+// Signals that come while one program becomes the next wait for the next one. They would end it: it does not heed them yet.
+func TestUpgradeLosesNoSignal(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "program")
+	install(t, path, build("1"))
+	master := execMasterAt(t, path, behaveWell)
+	before := master.await("the master is ready", settled)
+	install(t, path, build("2"))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = syscall.Kill(master.pid, syscall.SIGWINCH) // nobody heeds it
+				_ = syscall.Kill(master.pid, syscall.SIGUSR2)  // says that an upgrade is under way, or begins one
+			case <-stop:
+				return
+			}
+		}
+	}()
+	after := master.await("several upgrades", func(r Roster) bool { return r.Upgrades >= 3 && disjoint(pids(r), pids(before)) })
+	close(stop)
+	<-stopped
+	master.await("all is calm", func(r Roster) bool { return settled(r) && r.Upgrades >= after.Upgrades })
+}
+
+// A worker starts with no signal blocked, although the master that follows another has some.
+func TestUpgradeLeavesNoSignalBlocked(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "program")
+	install(t, path, build("1"))
+	master := execMasterAt(t, path, behaveWell)
+	before := master.await("the master is ready", settled)
+	install(t, path, build("2"))
+	master.signal(syscall.SIGUSR2)
+	for _, pid := range pids(master.upgraded(path, 1, before)) {
+		if !slices.ContainsFunc(masks(t, pid), func(mask string) bool { return mask == "0000000000000000" }) {
+			t.Errorf("worker %d: all threads block signals: %v", pid, masks(t, pid))
+		}
+	}
+	// What is to happen when the master's parent dies is not forgotten. The first program says so, and the second.
+	if n := strings.Count(master.log.String(), fmt.Sprintf("parent_death=%d\n", syscall.SIGCONT)); n != 2 {
+		t.Errorf("%d programs know the signal for the death of the parent, want 2", n)
+	}
+}
+
+// masks returns the signals that the threads of a process block. One of Go's threads always blocks almost all.
+func masks(t *testing.T, pid int) []string {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, file := range files {
+		status, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		_, rest, _ := strings.Cut(string(status), "SigBlk:\t")
+		mask, _, _ := strings.Cut(rest, "\n")
+		all = append(all, mask)
+	}
+	return all
+}
+
+// Workers die at any time, also in the moment of handing over.
+func TestUpgradeWhileWorkersDie(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "program")
+	install(t, path, build("1"))
+	master := execMasterAt(t, path, behaveWell)
+	before := master.await("the master is ready", settled)
+	for n := 1; n <= 3; n++ {
+		install(t, path, build(fmt.Sprint(n+1)))
+		master.signal(syscall.SIGUSR2)
+		for i := range 3 {
+			now := master.await("a worker serves", func(r Roster) bool { return r.Workers[i%len(r.Workers)].State == Serving })
+			victim := now.Workers[i%len(now.Workers)]
+			_ = syscall.Kill(victim.PID, syscall.SIGKILL)
+			master.await("the dead worker is replaced", func(r Roster) bool {
+				return r.Ready() && !slices.Contains(pids(r), victim.PID)
+			})
+		}
+		before = master.upgraded(path, n, before)
 	}
 }
