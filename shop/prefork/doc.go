@@ -12,7 +12,7 @@
 //
 //	           first worker ready          all ready
 //	starting ───────────────────► filling ──────────► ready ◄──┐ a worker died: start another
-//	   │ exit code 2, or             │                  │ └────┘ HUP, recycling: replace one by one
+//	   │ exit code 2, or             │                  │ └────┘ HUP, USR2, recycling: replace one by one
 //	   │ 5 deaths before ready       │                  │        TTIN, TTOU: one slot more, one less
 //	   ▼                             ▼                  ▼
 //	stopping ◄───────────────────────┴──────────────────┘  ctx ended: graceful; QUIT: quick
@@ -37,6 +37,12 @@
 //
 //	slot:  worker A Serving ─────────────────────────────► A Leaving ───► gone
 //	                  next  B Starting ─────► B Serving = worker of the slot
+//
+// Upgrading (SIGUSR2) is the same, and more: after a rehearsal (Rehearses), and once one worker of the new program serves,
+// the master executes it in its own process. The new program gets all sockets and workers, adopts them (Inherits), and
+// replaces the workers:
+//
+//	Run ──► rehearsal, in another process ──► one new worker ──► execve ──► Run (adopts) ──► the other workers
 //
 // Sockets. In the mode ReusePort each slot has a socket of its own in one SO_REUSEPORT group. It stays open in the
 // master, so what waits in its accept queue is not reset when a worker leaves or crashes: the next worker of the slot

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -36,7 +37,14 @@ const stopSlack = 3 * time.Second
 const (
 	metricsEnv       = "FLASHSALE_METRICS"        // where the figures of all workers meet
 	masterVersionEnv = "FLASHSALE_MASTER_VERSION" // the master's Version
+	sellingEnv       = "FLASHSALE_SELLING"        // what all workers must have in common
 )
+
+// selling is what two workers must not differ in while both sell: they would
+// not protect the stock from each other.
+type selling struct{ Guard, DatabaseURL, RedisURL string }
+
+func (c *Config) selling() selling { return selling{c.Guard, c.DatabaseURL, c.RedisURL} }
 
 // Budget is how many workers a master has, and what each of them may use.
 type Budget struct {
@@ -82,9 +90,16 @@ func (p Processes) Budget(cfg *Config, useful int) (Budget, error) {
 }
 
 // Share returns the budget as a worker sees it: its master says how many
-// workers there can be, whatever the configuration says by now. A share that is
-// too small is a *ConfigError.
+// workers there can be, and which guard and database they have, whatever the
+// configuration says by now. A share that is too small is a *ConfigError.
 func (c *Config) Share(w *prefork.Worker) (Budget, error) {
+	if text, ok := os.LookupEnv(sellingEnv); ok {
+		var same selling
+		if err := json.Unmarshal([]byte(text), &same); err != nil {
+			return Budget{}, badConfig("read %s: %w", sellingEnv, err)
+		}
+		c.Guard, c.DatabaseURL, c.RedisURL = same.Guard, same.DatabaseURL, same.RedisURL
+	}
 	b := Budget{Workers: w.Workers(), MaxWorkers: w.MaxWorkers}
 	if b.All() > c.DBConns {
 		return b, b.tooMany(c.DBConns)
@@ -127,10 +142,18 @@ func Master(cfg MasterConfig, again func() (MasterConfig, error), b Budget, log 
 			if err != nil {
 				return prefork.Command{}, err
 			}
+			if fresh.common().selling() != c.selling() {
+				return prefork.Command{}, badConfig("guard, database-url or redis-url has changed, and workers that differ in that could oversell; restart to change it")
+			}
+			same, err := json.Marshal(c.selling())
+			if err != nil {
+				return prefork.Command{}, err
+			}
 			if names := changedForMaster(cfg, fresh); len(names) > 0 {
 				log.Warn("the master's own settings change with SIGUSR2 or a restart alone", "changed", strings.Join(names, ", "))
 			}
-			return prefork.Command{Env: append(os.Environ(), metricsEnv+"="+string(folder), masterVersionEnv+"="+Version())}, nil
+			return prefork.Command{Env: append(os.Environ(),
+				metricsEnv+"="+string(folder), masterVersionEnv+"="+Version(), sellingEnv+"="+string(same))}, nil
 		},
 		OnChange: func(r prefork.Roster) { folder.Retire(pids(r)) },
 		Log:      log, Stderr: stderr,

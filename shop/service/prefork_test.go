@@ -77,6 +77,39 @@ func TestMasterReadsAnew(t *testing.T) {
 	}
 }
 
+// TestMasterRefusesAnotherGuard: two workers with different guards do not protect the stock from each other.
+func TestMasterRefusesAnotherGuard(t *testing.T) {
+	t.Parallel()
+	old := &stageConfig{Config: Config{Guard: "redlock", DatabaseURL: "postgres://a", RedisURL: "redis://a"}}
+	for _, change := range []func(*Config){
+		func(c *Config) { c.Guard = "conditional" }, func(c *Config) { c.DatabaseURL = "postgres://b" }, func(c *Config) { c.RedisURL = "redis://b" },
+	} {
+		fresh := *old
+		change(&fresh.Config)
+		if _, err := masterOf(t, old, &fresh, io.Discard).Command(); err == nil || !strings.Contains(err.Error(), "could oversell") {
+			t.Errorf("%+v: err = %v", fresh.selling(), err)
+		}
+	}
+}
+
+// TestShareKeepsTheGuard: a worker that is started after the file has changed sells as the others do.
+func TestShareKeepsTheGuard(t *testing.T) {
+	old := &stageConfig{Config: Config{Guard: "redlock", DatabaseURL: "postgres://a", RedisURL: "redis://a"}}
+	command, err := masterOf(t, old, old, io.Discard).Command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range command.Env {
+		if name, value, _ := strings.Cut(entry, "="); name == sellingEnv {
+			t.Setenv(name, value)
+		}
+	}
+	changed := &Config{DBConns: 8, Guard: "none", DatabaseURL: "postgres://b"}
+	if _, err := changed.Share(&prefork.Worker{MaxWorkers: 3}); err != nil || changed.selling() != old.selling() {
+		t.Errorf("%+v, %v", changed.selling(), err)
+	}
+}
+
 // TestShare: the master's word counts.
 func TestShare(t *testing.T) {
 	t.Parallel()
