@@ -62,8 +62,8 @@ func findings(orders []row, initial, left int64, attempts []attempt) (found []st
 		found = append(found, fmt.Sprintf("oversold: %d units of %d", sold, initial))
 	}
 	for _, a := range attempts {
-		o, stored := byKey[a.key]
-		delete(byKey, a.key)
+		o, stored := byKey[a.Key]
+		delete(byKey, a.Key)
 		if finding := judge(a, o, stored); finding != "" {
 			found = append(found, finding)
 		}
@@ -94,8 +94,8 @@ func judge(a attempt, o row, stored bool) string {
 	if !stored {
 		return fmt.Sprintf("order %d was confirmed with %d, but is not in the database", a.receipt.OrderID, a.status)
 	}
-	want := row{ID: a.receipt.OrderID, Key: a.key, UserID: a.user, ProductID: a.product, Quantity: a.quantity, TotalCents: a.receipt.TotalCents, Status: a.receipt.Status}
-	if o != want || o.TotalCents != a.quantity*price {
+	want := row{ID: a.receipt.OrderID, Key: a.Key, UserID: a.User, ProductID: a.Product, Quantity: a.Quantity, TotalCents: a.receipt.TotalCents, Status: a.receipt.Status}
+	if o != want || o.TotalCents != a.Quantity*price {
 		return fmt.Sprintf("order %+v was confirmed as %+v", o, want)
 	}
 	return ""

@@ -3,15 +3,17 @@ package conformance
 import (
 	"strings"
 	"testing"
+
+	"example.com/flashsale/harness/contract"
 )
 
 // An auditor that finds nothing is worth nothing: here are histories with one thing wrong in each.
 func TestFindings(t *testing.T) {
 	good := row{ID: 1, Key: "a", UserID: 1, ProductID: 2, Quantity: 1, TotalCents: price, Status: "created"}
-	asked := order{user: 1, product: 2, quantity: 1, key: "a"}
-	confirmed := attempt{order: asked, status: 201, receipt: receipt{OrderID: 1, Status: "created", TotalCents: price}}
-	told := func(status int) attempt { return attempt{order: asked, status: status} }
-	open := attempt{order: asked, status: 504, open: true}
+	asked := contract.Order{User: 1, Product: 2, Quantity: 1, Key: "a"}
+	confirmed := attempt{Order: asked, status: 201, receipt: contract.Receipt{OrderID: 1, Status: "created", TotalCents: price}}
+	told := func(status int) attempt { return attempt{Order: asked, status: status} }
+	open := attempt{Order: asked, status: 504, open: true}
 	changed := func(change func(*row)) []row {
 		other := good
 		change(&other)
@@ -39,7 +41,7 @@ func TestFindings(t *testing.T) {
 		{"another total", changed(func(r *row) { r.TotalCents = 9 }), 0, []attempt{confirmed}, "was confirmed as", 0},
 		{"stock drifted", []row{good}, 1, []attempt{confirmed}, "1 units sold and 1 left of 1", 0},
 		{"stock vanished", nil, 0, []attempt{told(409)}, "0 units sold and 0 left of 1", 0},
-		{"bad answer", nil, 1, []attempt{{order: asked, status: 503, bad: "no problem"}}, "no problem", 0},
+		{"bad answer", nil, 1, []attempt{{Order: asked, status: 503, bad: "no problem"}}, "no problem", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			found, unanswered := findings(test.orders, 1, test.left, test.attempts)
@@ -59,7 +61,7 @@ func TestFindingsOfOverselling(t *testing.T) {
 		{ID: 1, Key: "a", UserID: 1, ProductID: 2, Quantity: 1, TotalCents: price, Status: "created"},
 		{ID: 2, Key: "a", UserID: 1, ProductID: 2, Quantity: 1, TotalCents: price, Status: "created"},
 	}
-	found, _ := findings(twice, 1, 0, []attempt{{order: order{key: "a"}, status: 409}})
+	found, _ := findings(twice, 1, 0, []attempt{{Order: contract.Order{Key: "a"}, status: 409}})
 	got := strings.Join(found, "; ")
 	for _, want := range []string{"several orders", "oversold", "2 units sold and 0 left of 1", "was told 409"} {
 		if !strings.Contains(got, want) {

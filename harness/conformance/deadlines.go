@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"example.com/flashsale/harness/contract"
 )
 
 // testTimeouts lets an outsider hold the product's row for longer than orders may take. Each order is answered in time
@@ -19,30 +21,30 @@ func testTimeouts(t *testing.T, s *suite) {
 	orders := f.buyers(product, racers/2)
 	attempts := make([]attempt, len(orders))
 	for i, a := range f.together(orders) {
-		attempts[i].order = orders[i]
+		attempts[i].Order = orders[i]
 		attempts[i].learn(a)
-		if a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout {
-			t.Errorf("an order that cannot be served was answered %d: %s", a.status, a.body)
+		if a.Status != http.StatusServiceUnavailable && a.Status != http.StatusGatewayTimeout {
+			t.Errorf("an order that cannot be served was answered %d: %s", a.Status, a.Body)
 		}
-		if a.status == http.StatusGatewayTimeout {
-			wantProblem(t, a, a.status, "timeout")
+		if a.Status == http.StatusGatewayTimeout {
+			wantProblem(t, a, a.Status, "timeout")
 		}
-		if a.took > timeout+atOnce {
-			t.Errorf("the answer took %v with a time-out of %v", a.took, timeout)
+		if a.Took > timeout+atOnce {
+			t.Errorf("the answer took %v with a time-out of %v", a.Took, timeout)
 		}
 	}
 	f.wantProduct(product, 100) // reading does not wait for the row
 	release()
-	next := attempt{order: buy(product)}
+	next := attempt{Order: contract.Buy(product)}
 	eventually(t, "the stage sells again", func() bool {
-		next.learn(f.mustOrder(next.order))
+		next.learn(f.mustOrder(next.Order))
 		return next.placed()
 	})
 	f.audit(product, 100, append(attempts, next))
 	// Who asks again gets the order, one for each key.
 	for _, o := range orders {
-		if a := f.mustOrder(o); a.status != http.StatusCreated && a.status != http.StatusOK {
-			t.Errorf("the retry was answered %d: %s", a.status, a.body)
+		if a := f.mustOrder(o); a.Status != http.StatusCreated && a.Status != http.StatusOK {
+			t.Errorf("the retry was answered %d: %s", a.Status, a.Body)
 		}
 	}
 	f.wantSold(product, int64(len(orders))+1, 100-int64(len(orders))-1)
@@ -57,14 +59,14 @@ func testFullQueue(t *testing.T, s *suite) {
 	first := f.begin(f.buyers(product, 1))
 	f.waitBlocked()
 	orders := f.buyers(product, 32)
-	answered := make(chan answer, len(orders))
+	answered := make(chan contract.Answer, len(orders))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	for _, o := range orders {
 		go func() {
-			a, err := f.client.order(ctx, o)
+			a, err := f.client.Order(ctx, o)
 			if err != nil {
-				a.body = []byte(err.Error())
+				a.Body = []byte(err.Error())
 			}
 			answered <- a
 		}()
@@ -76,7 +78,7 @@ func testFullQueue(t *testing.T, s *suite) {
 	turnedAway, sold := int64(1), int64(0)
 	for range len(orders) - 1 {
 		a := <-answered
-		switch a.status {
+		switch a.Status {
 		case http.StatusCreated:
 			sold++
 		default:
@@ -92,17 +94,17 @@ func testFullQueue(t *testing.T, s *suite) {
 		t.Error("no order waited in the queue")
 	}
 	f.wantSold(product, sold+1, 100-sold-1)
-	f.mustBuy(buy(product))
+	f.mustBuy(contract.Buy(product))
 }
 
-func checkOverloaded(t *testing.T, a answer) {
+func checkOverloaded(t *testing.T, a contract.Answer) {
 	t.Helper()
 	wantProblem(t, a, http.StatusServiceUnavailable, "overloaded")
-	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 0 {
-		t.Errorf("Retry-After %q, want whole seconds", a.header.Get("Retry-After"))
+	if seconds, err := strconv.Atoi(a.Header.Get("Retry-After")); err != nil || seconds < 0 {
+		t.Errorf("Retry-After %q, want whole seconds", a.Header.Get("Retry-After"))
 	}
-	if a.took > atOnce {
-		t.Errorf("a full queue answered after %v, want at once", a.took)
+	if a.Took > atOnce {
+		t.Errorf("a full queue answered after %v, want at once", a.Took)
 	}
 }
 
@@ -110,12 +112,12 @@ func checkOverloaded(t *testing.T, a answer) {
 func testLostSessions(t *testing.T, s *suite) {
 	f := s.start(t)
 	product := f.product(10)
-	f.mustBuy(buy(product))
+	f.mustBuy(contract.Buy(product))
 	f.number(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 		WHERE datname = current_database() AND application_name = $1`, s.name)
-	next := attempt{order: buy(product)}
+	next := attempt{Order: contract.Buy(product)}
 	eventually(t, "the stage sells again", func() bool {
-		next.learn(f.mustOrder(next.order))
+		next.learn(f.mustOrder(next.Order))
 		return next.placed()
 	})
 	if next.bad != "" {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/flashsale/harness/backing"
+	"example.com/flashsale/harness/contract"
 	"example.com/flashsale/harness/stage"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -41,7 +42,7 @@ type fixture struct {
 	spec    stage.Spec
 	process *stage.Process
 	db      *pgxpool.Pool
-	client  *client // a new connection for each request: any worker may answer
+	client  *contract.Client // a new connection for each request: any worker may answer
 	log     *logBuffer
 }
 
@@ -107,7 +108,7 @@ func (f *fixture) run() {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.process, f.client = process, newClient(process.URL, false)
+	f.process, f.client = process, contract.NewClient(process.URL, false)
 	f.Cleanup(f.finish)
 }
 
@@ -146,13 +147,13 @@ func (f *fixture) command(flags ...string) *exec.Cmd {
 	return command
 }
 
+const insertProduct = `INSERT INTO products (name, price_cents, stock) VALUES ('test', $1, $2) RETURNING id`
+
 // product makes a product with that stock and returns its id.
 func (f *fixture) product(stock int64) int64 {
 	f.Helper()
 	var id int64
-	err := f.db.QueryRow(f.Context(), `INSERT INTO products (name, price_cents, stock) VALUES ('test', $1, $2) RETURNING id`,
-		price, stock).Scan(&id)
-	if err != nil {
+	if err := f.db.QueryRow(f.Context(), insertProduct, price, stock).Scan(&id); err != nil {
 		f.Fatal(err)
 	}
 	return id

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/flashsale/harness/contract"
 )
 
 // pause is what a client waits after it was turned away, so that it does not spin.
@@ -13,9 +15,9 @@ const pause = 10 * time.Millisecond
 
 // attempt is one order under one key, and what the client that placed it knows in the end.
 type attempt struct {
-	order
-	status  int     // of the last answer; 0: none
-	receipt receipt // where that was 200 or 201
+	contract.Order
+	status  int              // of the last answer; 0: none
+	receipt contract.Receipt // where that was 200 or 201
 	// open says that some try of it got no answer, or one that leaves open whether the order exists.
 	open bool
 	bad  string // what was wrong with an answer
@@ -42,9 +44,9 @@ func (f *fixture) load(product int64, clients int, retry bool) *load {
 	ctx, cancel := context.WithCancel(f.Context())
 	l := &load{f: f, retry: retry, cancel: cancel}
 	for i := range clients {
-		c := newClient(f.process.URL, i%2 == 0)
+		c := contract.NewClient(f.process.URL, i%2 == 0)
 		l.clients.Go(func() {
-			defer c.http.CloseIdleConnections()
+			defer c.Close()
 			l.run(ctx, c, int64(i+1), product)
 		})
 	}
@@ -82,10 +84,10 @@ func (l *load) waitAccepted(more int64) {
 	eventually(l.f.T, "the stage accepts orders", func() bool { return l.accepted.Load() >= goal })
 }
 
-func (l *load) run(ctx context.Context, c *client, user, product int64) {
+func (l *load) run(ctx context.Context, c *contract.Client, user, product int64) {
 	for ctx.Err() == nil {
-		a := attempt{order: buy(product)}
-		a.user = user
+		a := attempt{Order: contract.Buy(product)}
+		a.User = user
 		goOn := l.place(c, &a)
 		if a.placed() {
 			l.accepted.Add(1)
@@ -101,10 +103,10 @@ func (l *load) run(ctx context.Context, c *client, user, product int64) {
 
 // place sends one order until there is nothing more to learn, and says whether the client should go on. It does not
 // stop in the middle when the load does, so that few outcomes stay open.
-func (l *load) place(c *client, a *attempt) (goOn bool) {
+func (l *load) place(c *contract.Client, a *attempt) (goOn bool) {
 	deadline := time.Now().Add(patience)
 	for {
-		got, err := c.order(context.WithoutCancel(l.f.Context()), a.order)
+		got, err := c.Order(context.WithoutCancel(l.f.Context()), a.Order)
 		if err == nil {
 			a.learn(got)
 		} else {
@@ -124,15 +126,15 @@ func (l *load) place(c *client, a *attempt) (goOn bool) {
 }
 
 // learn keeps what an answer says.
-func (a *attempt) learn(got answer) {
-	a.status = got.status
+func (a *attempt) learn(got contract.Answer) {
+	a.status = got.Status
 	var err error
 	if a.placed() {
-		a.receipt, err = got.receipt()
+		a.receipt, err = got.Receipt()
 	} else {
-		_, err = got.code()
+		_, err = got.Code()
 		// Everything but these promises that nothing was written.
-		if got.status >= http.StatusInternalServerError && got.status != http.StatusServiceUnavailable {
+		if got.Status >= http.StatusInternalServerError && got.Status != http.StatusServiceUnavailable {
 			a.open = true
 		}
 	}

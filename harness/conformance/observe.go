@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/flashsale/harness/contract"
 	"example.com/flashsale/harness/stage"
 
 	dto "github.com/prometheus/client_model/go"
@@ -15,23 +16,10 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// healthFields are the members of /health and their JSON types.
-var healthFields = map[string]string{
-	"status": "string", "stage": "string", "version": "string", "master_version": "string", "guard": "string", "expected": "string", "go_version": "string",
-	"pid": "number", "master_pid": "number", "processes": "number", "workers": "number", "db_conns": "number", "queue_cap": "number",
-	"user_latency_ms": "number", "goroutines": "number", "cpus": "number",
-}
-
 // testHealth checks what the stage says of itself, against what is known from outside.
 func testHealth(t *testing.T, s *suite) {
 	f := s.start(t, "USER_LATENCY=3ms", "QUEUE_CAP=17", "DB_CONNS=6")
-	var members map[string]any
-	f.getJSON("/health", &members)
-	for name, want := range healthFields {
-		if got := jsonType(members[name]); got != want {
-			t.Errorf("/health: %s is %v (%s), want a %s", name, members[name], got, want)
-		}
-	}
+	f.checkRules(contract.In(contract.Service))
 	health, err := f.process.Health(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -51,16 +39,6 @@ func testHealth(t *testing.T, s *suite) {
 	if s.opt.Processes > 1 {
 		t.Run("broken guard", func(t *testing.T) { checkBroken(t, s) })
 	}
-}
-
-func jsonType(value any) string {
-	switch value.(type) {
-	case string:
-		return "string"
-	case float64:
-		return "number"
-	}
-	return "other"
 }
 
 // checkWorkers looks at the list of the workers, which a stage of one process has not.
@@ -97,8 +75,8 @@ func (f *fixture) checkPids(health stage.Health) {
 // checkReadiness asks as a client does, and as a container's health check does.
 func (f *fixture) checkReadiness() {
 	f.Helper()
-	if a := f.mustSend(http.MethodGet, "/ready", "", nil); a.status != http.StatusOK {
-		f.Errorf("/ready: %d %s", a.status, a.body)
+	if a := f.mustSend(http.MethodGet, "/ready", "", nil); a.Status != http.StatusOK {
+		f.Errorf("/ready: %d %s", a.Status, a.Body)
 	}
 	check := f.command("--check", "--addr", f.process.Addr)
 	if output, err := check.CombinedOutput(); err != nil {
@@ -121,13 +99,13 @@ func checkBroken(t *testing.T, s *suite) {
 // testMetrics parses /metrics as Prometheus would and looks for the process figures.
 func testMetrics(t *testing.T, s *suite) {
 	f := s.start(t)
-	f.mustBuy(buy(f.product(1)))
+	f.mustBuy(contract.Buy(f.product(1)))
 	a := f.mustSend(http.MethodGet, "/metrics", "", nil)
-	if a.status != http.StatusOK || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") {
-		t.Fatalf("/metrics: status %d, content type %q", a.status, a.header.Get("Content-Type"))
+	if a.Status != http.StatusOK || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/plain") {
+		t.Fatalf("/metrics: status %d, content type %q", a.Status, a.Header.Get("Content-Type"))
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(a.body))
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(a.Body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +126,7 @@ func (f *fixture) checkSums() {
 	const orders = 12
 	product := f.product(orders)
 	for range orders {
-		f.mustBuy(buy(product))
+		f.mustBuy(contract.Buy(product))
 	}
 	for range 2 * max(f.opt.Processes, 1) {
 		if figures, ok := f.counts(orders + 1); !ok {
@@ -160,7 +138,7 @@ func (f *fixture) checkSums() {
 // counts says whether /metrics, which it returns, counts so many accepted orders.
 func (f *fixture) counts(orders int64) (figures string, ok bool) {
 	f.Helper()
-	figures = string(f.mustSend(http.MethodGet, "/metrics", "", nil).body)
+	figures = string(f.mustSend(http.MethodGet, "/metrics", "", nil).Body)
 	return figures, strings.Contains(figures, fmt.Sprintf("\nflashsale_orders_total{outcome=\"accepted\"} %d\n", orders))
 }
 

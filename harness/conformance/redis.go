@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"example.com/flashsale/harness/contract"
 )
 
 // testRedis shows that the guards that do not use Redis do not need it, and what a stage does whose Redis goes away.
@@ -18,7 +20,7 @@ func testRedis(t *testing.T, s *suite) {
 		f := s.prepare(t, "GUARD=conditional")
 		f.spec.RedisURL = "redis://" + closedAddr
 		f.run()
-		f.mustBuy(buy(f.product(1)))
+		f.mustBuy(contract.Buy(f.product(1)))
 	})
 	t.Run("lost", func(t *testing.T) {
 		if !slices.Contains(s.opt.Guards, "redlock") {
@@ -42,17 +44,17 @@ func checkLostRedis(t *testing.T, s *suite) {
 	f.spec.RedisURL = address.String()
 	f.run()
 	product := f.product(10)
-	f.mustBuy(buy(product))
+	f.mustBuy(contract.Buy(product))
 	relay.cut()
-	o := buy(product)
+	o := contract.Buy(product)
 	a := f.mustOrder(o)
 	wantProblem(t, a, http.StatusServiceUnavailable, "overloaded")
-	if a.took > timeout+atOnce {
-		t.Errorf("the answer took %v with a time-out of %v", a.took, timeout)
+	if a.Took > timeout+atOnce {
+		t.Errorf("the answer took %v with a time-out of %v", a.Took, timeout)
 	}
 	f.wantSold(product, 1, 9)
 	relay.mend(t)
-	eventually(t, "the stage sells again", func() bool { return f.mustOrder(o).status == http.StatusCreated })
+	eventually(t, "the stage sells again", func() bool { return f.mustOrder(o).Status == http.StatusCreated })
 	f.wantSold(product, 2, 8)
 }
 

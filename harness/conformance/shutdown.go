@@ -149,8 +149,8 @@ func (f *fixture) waitDraining() {
 	eventually(f.T, "the stage takes no new work", func() bool {
 		ctx, cancel := context.WithTimeout(f.Context(), atOnce/3)
 		defer cancel()
-		a, err := f.client.send(ctx, http.MethodGet, "/ready", "", nil)
-		return err != nil || a.status == http.StatusServiceUnavailable
+		a, err := f.client.Send(ctx, http.MethodGet, "/ready", "", nil)
+		return err != nil || a.Status == http.StatusServiceUnavailable
 	})
 }
 

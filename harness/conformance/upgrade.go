@@ -60,7 +60,7 @@ func testUpgrade(t *testing.T, s *suite) {
 	attempts := load.stop()
 	for _, a := range attempts {
 		if !a.placed() {
-			t.Errorf("order %s has no answer in the end but %d", a.key, a.status)
+			t.Errorf("order %s has no answer in the end but %d", a.Key, a.status)
 		}
 	}
 	eventually(t, "/metrics counts the orders of all workers, those of the old program too", func() bool {

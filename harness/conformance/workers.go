@@ -33,7 +33,7 @@ func testKilledWorker(t *testing.T, s *suite) {
 	attempts := load.stop()
 	for _, a := range attempts {
 		if !a.placed() {
-			t.Errorf("order %s has no answer in the end but %d", a.key, a.status)
+			t.Errorf("order %s has no answer in the end but %d", a.Key, a.status)
 		}
 	}
 	if err := f.process.Stop(t.Context()); err != nil {
