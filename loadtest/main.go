@@ -6,6 +6,7 @@
 //	loadtest serve <stage>    one stage with its database, until Ctrl-C
 //	loadtest run --target …   a stage, or any service with the same API, that runs already
 //	loadtest diff A B         what changed between two measurements by more than chance
+//	loadtest conform          whether a service keeps the HTTP contract, rule by rule
 //	loadtest chaos            faults under load on the stages that have a master, and what became of the orders
 //	loadtest product, merge   one sale driven from several machines
 //	loadtest audit --product  the database's side of the check alone
@@ -24,6 +25,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"example.com/flashsale/harness/contract"
 	"example.com/flashsale/loadtest/report"
 )
 
@@ -42,6 +44,7 @@ type commands struct {
 	Serve    serveCmd    `cmd:"" help:"Run one stage and the services that it needs, until Ctrl-C."`
 	Run      runCmd      `cmd:"" help:"Drive a stage that runs already, audit it and report."`
 	Diff     diffCmd     `cmd:"" help:"Compare repeated runs before and after a change: what differs by more than chance."`
+	Conform  conformCmd  `cmd:"" help:"Check a service that runs already against the HTTP contract, rule by rule; it may be written in anything."`
 	Chaos    chaosCmd    `cmd:"" help:"Inflict faults on the stages with a master while buyers order, and audit what became of the orders."`
 	Product  productCmd  `cmd:"" help:"Make a product that several 'loadtest run --start-at' order together."`
 	Merge    mergeCmd    `cmd:"" help:"Join what several 'loadtest run --start-at' found, and audit it together."`
@@ -56,7 +59,8 @@ Exit codes:
   1  the run itself failed
   2  wrong usage
   3  a guard that should be safe was not, or a broken one passed where --expect-broken asked for proof, or chaos lost an order
-  4  a --threshold was missed, or diff found something significantly worse, or chaos found another promise broken
+  4  a --threshold was missed, or diff found something significantly worse, or chaos found another promise broken,
+     or conform a rule of the contract
   5  the generator could not keep the schedule of an open model, so the figures are void`
 
 // app is what every command gets.
@@ -82,6 +86,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}()
 	parser, err := kong.New(&commands{},
 		kong.Name("loadtest"), kong.Description(about), kong.Writers(stdout, stderr),
+		kong.Vars{"units": fmt.Sprint(contract.UnitsBought), "buyers": fmt.Sprint(contract.Racers)},
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}))
 	if err != nil {

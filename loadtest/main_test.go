@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"example.com/flashsale/harness/contract/contracttest"
 	"example.com/flashsale/harness/stage"
 )
 
@@ -28,7 +30,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"service": service, "reached": reached},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"service": service, "reached": reached, "shop": shop},
 	})
 }
 
@@ -139,6 +141,22 @@ func service(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("unknown service %s", args[0])
 	}
 	server := httptest.NewServer(mux)
+	ts.Defer(server.Close)
+	ts.Setenv("TARGET", server.URL)
+}
+
+// shop is the command "shop [defect]": it starts a service that keeps the contract, or breaks one rule of it, and puts its
+// address into $TARGET. Of its product 2 there are 30 units, of product 3 none.
+func shop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: shop [defect]")
+	}
+	keeper := contracttest.New(strings.Join(args, ""))
+	for _, stock := range []int64{30, 0} {
+		_, err := keeper.Make(context.Background(), stock)
+		ts.Check(err)
+	}
+	server := httptest.NewServer(keeper)
 	ts.Defer(server.Close)
 	ts.Setenv("TARGET", server.URL)
 }

@@ -16,7 +16,7 @@ import (
 
 // output is the folder of a report.
 type output struct {
-	dir   string
+	dir   string   // empty: nothing is written
 	forms []string // what is written; nil: json, md and html
 }
 
@@ -47,16 +47,20 @@ func (o output) finish(a *app, result *report.Result) error {
 	if forms == nil {
 		forms = report.Outputs[:len(report.Files)]
 	}
-	files, err := report.WriteOutputs(o.dir, result, forms)
-	if err != nil {
-		return err
+	var files []string
+	if o.dir != "" {
+		var err error
+		if files, err = report.WriteOutputs(o.dir, result, forms); err != nil {
+			return err
+		}
 	}
 	if err := report.Terminal(a.stdout, result, coloured(a)); err != nil {
 		return err
 	}
-	paths := o.paths(files)
-	if _, err := fmt.Fprintf(a.stdout, "\nWritten: %s\n", strings.Join(paths, "  ")); err != nil {
-		return err
+	if paths := o.paths(files); len(paths) > 0 {
+		if _, err := fmt.Fprintf(a.stdout, "\nWritten: %s\n", strings.Join(paths, "  ")); err != nil {
+			return err
+		}
 	}
 	if code := report.Judge(result).ExitCode; code != report.ExitOK {
 		return &exitError{code: code}

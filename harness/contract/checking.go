@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -91,8 +92,9 @@ func (c *checking) buy(product int64) Order {
 
 // differ notes that something is not as the contract says.
 func (c *checking) differ(request, want, got string) {
-	if len(c.findings) < maxFindings {
-		c.findings = append(c.findings, Finding{Request: request, Want: want, Got: got})
+	f := Finding{Request: request, Want: want, Got: got}
+	if len(c.findings) < maxFindings && !slices.Contains(c.findings, f) {
+		c.findings = append(c.findings, f)
 	}
 }
 

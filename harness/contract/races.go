@@ -13,7 +13,7 @@ const Racers = 20
 
 var raceRules = []Rule{
 	{Name: "one-key", Group: Races, Promise: "many requests with one key at once make one order, and all get it", after: []string{"order", "replay"}, check: raceOneKey},
-	{Name: "one-key-last-unit", Group: Races, Promise: "so does the key that wins the last unit", after: []string{"one-key", "replay-sold-out"}, check: raceOneKeyLastUnit},
+	{Name: "one-key-last-unit", Group: Races, Promise: "one key, sent many times at once for the last unit, wins it each time", after: []string{"one-key", "replay-sold-out"}, check: raceOneKeyLastUnit},
 	{Name: "last-unit", Group: Races, Promise: "of many who want the last unit one gets it, and gets it again", after: []string{"order", "replay-sold-out"}, check: raceLastUnit},
 	{Name: "keys-twice", Group: Races, Promise: "a key that wins one of few units wins it each time it is sent", after: []string{"one-key-last-unit", "last-unit"}, check: raceKeysTwice},
 	{Name: "flash-sale", Group: Races, Promise: "a small sale sells what there is, and not one unit more", after: []string{"order", "more-than-stock"}, check: raceFlashSale},

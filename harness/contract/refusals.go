@@ -21,7 +21,7 @@ var refusalRules = []Rule{
 	{Name: "bad-key", Group: Refusals, Promise: "an empty key, one of 256 characters or beyond printable ASCII is 400 invalid_request", check: checkBadKeys},
 	{Name: "content-type", Group: Refusals, Promise: "another content type than JSON, or none, is 415 unsupported_media_type", check: checkContentTypes},
 	{Name: "body-too-large", Group: Refusals, Promise: "a body above 16 KiB is 413 body_too_large", check: checkBodyLimit},
-	{Name: "body-far-too-large", Group: Refusals, Promise: "so is one of 1 MiB, and the client gets to read that", after: []string{"body-too-large"}, check: checkLargeBodies},
+	{Name: "body-far-too-large", Group: Refusals, Promise: "a body of 1 MiB is 413 too, and the client gets to read that", after: []string{"body-too-large"}, check: checkLargeBodies},
 	{Name: "unknown-user", Group: Refusals, Promise: "an order for a user who does not exist is 404 user_not_found", check: checkUnknownUser},
 	{Name: "unknown-product", Group: Refusals, Promise: "an order of a product that does not exist is 404 product_not_found", check: checkUnknownProduct},
 	{Name: "price-changed", Group: Refusals, Promise: "an order with another price than that of the product is 409 price_changed", check: checkPriceChanged},

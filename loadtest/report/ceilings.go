@@ -248,7 +248,7 @@ func factor(ratio float64) string { return fmt.Sprintf("%.2f×", ratio) }
 
 // tables are those that a reader sees first: the runs, and how near they came to the ceilings.
 func tables(r *Result) []grid {
-	return slices.Concat(faultGrids(r), capacityGrids(r), workloadGrids(r), overloadGrids(r), openGrids(r), ceilingGrids(r))
+	return slices.Concat(ruleGrids(r), faultGrids(r), capacityGrids(r), workloadGrids(r), overloadGrids(r), openGrids(r), ceilingGrids(r))
 }
 
 // details are the tables behind them.
@@ -262,6 +262,12 @@ func terms(r *Result) []term {
 		return faultTerms
 	}
 	out := glossary
+	if len(r.Rules) > 0 {
+		out = ruleTerms
+	}
+	if len(r.Rules) > 0 && len(r.Runs) > 0 {
+		out = slices.Concat(out, glossary)
+	}
 	if len(openGrids(r)) > 0 {
 		out = slices.Concat(out, openTerms)
 	}

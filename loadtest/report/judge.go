@@ -14,7 +14,7 @@ const (
 	ExitFailed     = 1 // the run itself failed
 	ExitUsage      = 2 // wrong flags, or something that must be there is not
 	ExitUnexpected = 3 // a guard that should be safe was not, or a broken one passed where proof was asked for
-	ExitThreshold  = 4 // a threshold was missed
+	ExitThreshold  = 4 // a threshold was missed, or a rule of the contract is broken
 	ExitVoid       = 5 // the generator could not keep the schedule, so the figures are void
 )
 
@@ -42,11 +42,14 @@ type Judgement struct {
 // Judge compares every run with what theory says of its guard. It trusts only the audits: a run without one counts
 // as neither good nor bad, and a target of which theory says nothing must be safe.
 func Judge(r *Result) Judgement {
+	if len(r.Rules) > 0 {
+		return judgeRules(r)
+	}
 	if len(r.Runs) == 0 && len(r.Faults) > 0 {
 		return judgeFaults(r)
 	}
 	if len(r.Runs) == 0 && r.Ceilings.Any() {
-		return Judgement{OK: true, Headline: "The ceilings of this machine. No stage was judged, and nothing was audited."}
+		return judgeCeilings(r)
 	}
 	if len(r.Runs) == 0 {
 		return Judgement{ExitCode: ExitFailed, Headline: "Nothing was measured."}
@@ -71,9 +74,25 @@ func Judge(r *Result) Judgement {
 	j.Sentences = append(j.Sentences, describeCapacities(r)...)
 	j.Sentences = append(j.Sentences, describeExpected(r)...)
 	if len(r.Thresholds) > 0 && len(missedThresholds(r)) == 0 {
-		j.Sentences = append(j.Sentences, "Thresholds met: "+printable(list(r.Thresholds, "and"))+".")
+		j.Sentences = append(j.Sentences, thresholdsMet(r))
 	}
 	return j
+}
+
+// judgeCeilings judges ceilings that were measured alone.
+func judgeCeilings(r *Result) Judgement {
+	j := Judgement{OK: true, Headline: "The ceilings of this machine. No stage was judged, and nothing was audited."}
+	switch missed := missedThresholds(r); {
+	case len(missed) > 0:
+		j = Judgement{ExitCode: ExitThreshold, Headline: "The ceilings of this machine: a threshold was missed.", Sentences: missed}
+	case len(r.Thresholds) > 0:
+		j.Sentences = []string{thresholdsMet(r)}
+	}
+	return j
+}
+
+func thresholdsMet(r *Result) string {
+	return "Thresholds met: " + printable(list(r.Thresholds, "and")) + "."
 }
 
 // find classifies one run.

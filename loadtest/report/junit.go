@@ -31,6 +31,9 @@ func JUnit(w io.Writer, r *Result) error {
 		suite.AddTestcase(c)
 		total += run.ElapsedSeconds
 	}
+	for i := range r.Rules {
+		suite.AddTestcase(ruleCase(&r.Rules[i]))
+	}
 	if r.Incomplete {
 		message := "the measurement is not complete"
 		if len(r.Notes) > 0 {

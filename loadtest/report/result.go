@@ -45,6 +45,7 @@ type Result struct {
 	Thresholds   []string  `json:"thresholds"`       // what each run had to meet; nil: nothing
 	Runs         []Run     `json:"runs"`             // in the order in which they ran; never null
 	Faults       []Fault   `json:"faults,omitempty"` // of the chaos command
+	Rules        []Rule    `json:"rules,omitempty"`  // of the conform command
 
 	Capacities []Capacity `json:"capacities"` // nil: nothing was searched for
 }

@@ -6,6 +6,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"example.com/flashsale/loadtest/audit"
 )
 
 // Threshold is what a run must meet, as in "p99<50ms".
@@ -23,16 +27,41 @@ const (
 	duration  unit = iota // as in 50ms
 	share                 // as in 0.1%
 	perSecond             // as in 1000
+	amount                // as in 1000, of nothing in particular
 )
 
-// metric is something that a threshold may limit. of returns the value of a run, or false where it is not known.
-type metric struct {
+// metric is something that a threshold may limit. of returns the value of a T, or false where it is not known.
+type metric[T any] struct {
 	name string
 	unit unit
-	of   func(*Run) (float64, bool)
+	of   func(*T) (float64, bool)
 }
 
-var metrics = []metric{
+// Subject is what a threshold is about.
+type Subject uint8
+
+// The subjects. A capacity and a search for it are about runs too.
+const (
+	OfRuns Subject = iota
+	OfCapacities
+	OfCeilings
+	OfFaults
+)
+
+// named are the metrics of each subject, by name and unit.
+var named = map[Subject][]metric[struct{}]{
+	OfRuns: names(runMetrics), OfCapacities: names(capacityMetrics), OfCeilings: names(ceilingMetrics), OfFaults: names(faultMetrics),
+}
+
+func names[T any](metrics []metric[T]) []metric[struct{}] {
+	var out []metric[struct{}]
+	for _, m := range metrics {
+		out = append(out, metric[struct{}]{name: m.name, unit: m.unit})
+	}
+	return out
+}
+
+var runMetrics = []metric[Run]{
 	{"p50", duration, latencyOf(func(l *Latency) *float64 { return l.P50 })},
 	{"p90", duration, latencyOf(func(l *Latency) *float64 { return l.P90 })},
 	{"p99", duration, latencyOf(func(l *Latency) *float64 { return l.P99 })},
@@ -47,6 +76,46 @@ var metrics = []metric{
 	{"dropped", share, droppedShare},
 	{"orders_per_second", perSecond, func(run *Run) (float64, bool) { return run.OrdersPerSecond, true }},
 	{"qps", perSecond, func(run *Run) (float64, bool) { return run.QPS, true }},
+}
+
+var capacityMetrics = []metric[Capacity]{
+	{"rate_per_second", perSecond, func(c *Capacity) (float64, bool) { return c.RatePerSecond, true }},
+	{"supported_daily_users", amount, func(c *Capacity) (float64, bool) { return float64(c.SupportedDailyUsers), true }},
+}
+
+var ceilingMetrics = []metric[Ceilings]{medianCeiling(httpNoop), medianCeiling(hotRowSingle), medianCeiling(hotRowTransaction), medianCeiling(hotRowBatch)}
+
+func medianCeiling(name string) metric[Ceilings] {
+	return metric[Ceilings]{name, perSecond, func(c *Ceilings) (float64, bool) {
+		if sample := c.byName(name); sample != nil {
+			return sample.Median, true
+		}
+		return 0, false
+	}}
+}
+
+var faultMetrics = []metric[Fault]{
+	{"recovery", duration, func(f *Fault) (float64, bool) {
+		if f.RecoveryMS == nil {
+			return 0, false
+		}
+		return *f.RecoveryMS, true
+	}},
+	{"longest_wait", duration, func(f *Fault) (float64, bool) { return f.LongestWaitMS, true }},
+	{"longest_gap", duration, func(f *Fault) (float64, bool) { return f.LongestGapMS, true }},
+	{"failed", share, faultShare(func(f *Fault) int64 { return f.Failed })},
+	{"unknown", share, faultShare(func(f *Fault) int64 { return f.Unknown })},
+	{"retried", share, faultShare(func(f *Fault) int64 { return f.Retried })},
+	{"load_per_second", perSecond, func(f *Fault) (float64, bool) { return f.LoadPerSecond, true }},
+}
+
+func faultShare(n func(*Fault) int64) func(*Fault) (float64, bool) {
+	return func(f *Fault) (float64, bool) {
+		if f.Requests == 0 {
+			return 0, false
+		}
+		return 100 * float64(n(f)) / float64(f.Requests), true
+	}
 }
 
 func latencyOf(figure func(*Latency) *float64) func(*Run) (float64, bool) {
@@ -75,9 +144,9 @@ func droppedShare(run *Run) (float64, bool) {
 	return 100 * float64(*run.Dropped) / float64(run.Requests+*run.Dropped), true
 }
 
-// ParseThreshold reads a threshold such as "p99<50ms", "failed<0.1%" or "orders_per_second>1000". The error says in one
-// sentence what is wrong and what there is.
-func ParseThreshold(text string) (Threshold, error) {
+// ParseThreshold reads a threshold such as "p99<50ms", "failed<0.1%" or "orders_per_second>1000" about one of the subjects;
+// none means runs. The error says in one sentence what is wrong and what there is.
+func ParseThreshold(text string, subjects ...Subject) (Threshold, error) {
 	t := Threshold{Text: strings.ReplaceAll(text, " ", "")}
 	at := strings.IndexAny(t.Text, "<>")
 	if at < 0 {
@@ -88,26 +157,35 @@ func ParseThreshold(text string) (Threshold, error) {
 	if rest, ok := strings.CutPrefix(limit, "="); ok {
 		t.Op, limit = t.Op+"=", rest
 	}
-	m, err := metricOf(t.Metric)
+	unit, err := unitOf(t.Metric, subjects)
 	if err != nil {
 		return t, fmt.Errorf("threshold %q: %w", text, err)
 	}
-	if t.Limit, err = m.unit.parse(limit); err != nil {
+	if t.Limit, err = unit.parse(limit); err != nil {
 		return t, fmt.Errorf("threshold %q: %q is no limit of %s: %w", text, limit, t.Metric, err)
 	}
 	return t, nil
 }
 
-func metricOf(name string) (metric, error) {
-	i := slices.IndexFunc(metrics, func(m metric) bool { return m.name == name })
-	if i >= 0 {
-		return metrics[i], nil
+func unitOf(name string, subjects []Subject) (unit, error) {
+	if len(subjects) == 0 {
+		subjects = []Subject{OfRuns}
 	}
 	var names []string
-	for _, m := range metrics {
-		names = append(names, m.name)
+	for _, subject := range subjects {
+		for _, m := range named[subject] {
+			if m.name == name {
+				return m.unit, nil
+			}
+			names = append(names, m.name)
+		}
 	}
-	return metric{}, fmt.Errorf("there is no %q: use %s", name, list(names, "or"))
+	return 0, fmt.Errorf("there is no %q: use %s", name, list(names, "or"))
+}
+
+// about says whether the threshold limits one of the metrics.
+func about[T any](t Threshold, metrics []metric[T]) bool {
+	return slices.ContainsFunc(metrics, func(m metric[T]) bool { return m.name == t.Metric })
 }
 
 // parse reads a limit. It must not be negative.
@@ -130,7 +208,7 @@ func (u unit) parse(text string) (float64, error) {
 		if value, err = strconv.ParseFloat(number, 64); !ok || value > 100 {
 			err = fmt.Errorf("no percentage")
 		}
-	case perSecond:
+	case perSecond, amount:
 		value, err = strconv.ParseFloat(text, 64)
 	}
 	if err != nil || !(value >= 0) || value > 1e15 { // NaN is not >= 0
@@ -146,6 +224,8 @@ func (u unit) text(v float64) string {
 		return millis(&v) + " ms"
 	case share:
 		return strconv.FormatFloat(v, 'g', 3, 64) + "%"
+	case amount:
+		return humanize.Comma(int64(v))
 	default:
 		return rate(v) + " per second"
 	}
@@ -165,28 +245,32 @@ func (t Threshold) met(v float64) bool {
 	}
 }
 
-// missed returns in one sentence how a run misses the threshold, or "". What is not known is missed: too few orders for a
-// p99 are no proof of a good one.
-func (t Threshold) missed(run *Run) string {
-	m, err := metricOf(t.Metric)
-	if err != nil {
-		return err.Error()
+// missed returns in one sentence how item misses the threshold, or "". What is not known is missed: too few orders for a
+// p99 are no proof of a good one. A threshold about another subject is not missed, and one about nothing is.
+func missed[T any](t Threshold, metrics []metric[T], item *T) string {
+	i := slices.IndexFunc(metrics, func(m metric[T]) bool { return m.name == t.Metric })
+	if i < 0 {
+		if _, err := unitOf(t.Metric, everySubject); err != nil {
+			return err.Error()
+		}
+		return ""
 	}
-	v, known := m.of(run)
-	switch {
+	switch v, known := metrics[i].of(item); {
 	case !known:
 		return fmt.Sprintf("%s is not known, so %s is missed; a longer run would tell", t.Metric, t.Text)
 	case !t.met(v):
-		return fmt.Sprintf("%s is %s, so %s is missed", t.Metric, m.unit.text(v), t.Text)
+		return fmt.Sprintf("%s is %s, so %s is missed", t.Metric, metrics[i].unit.text(v), t.Text)
 	}
 	return ""
 }
+
+var everySubject = []Subject{OfRuns, OfCapacities, OfCeilings, OfFaults}
 
 // thresholds reads those of a result. One that cannot be read limits nothing that there is, and so is missed.
 func (r *Result) thresholds() []Threshold {
 	var out []Threshold
 	for _, text := range r.Thresholds {
-		t, _ := ParseThreshold(text)
+		t, _ := ParseThreshold(text, everySubject...)
 		out = append(out, t)
 	}
 	return out
@@ -205,14 +289,14 @@ func (r *Result) missedBy(run *Run) []string {
 	}
 	var out []string
 	for _, t := range r.thresholds() {
-		if s := t.missed(run); s != "" {
+		if s := missed(t, runMetrics, run); s != "" {
 			out = append(out, s)
 		}
 	}
 	return out
 }
 
-// missedThresholds returns a sentence for each run that misses one, and for each that it misses.
+// missedThresholds returns a sentence for each run, capacity and ceiling that misses one, and for each that it misses.
 func missedThresholds(r *Result) []string {
 	var out []string
 	judged := false
@@ -223,8 +307,33 @@ func missedThresholds(r *Result) []string {
 			out = append(out, fmt.Sprintf("Threshold: %s: %s.", run.Name(), s))
 		}
 	}
-	if len(r.Thresholds) > 0 && !judged && len(r.Runs) > 0 {
+	ofRuns := slices.ContainsFunc(r.thresholds(), func(t Threshold) bool { return about(t, runMetrics) })
+	if ofRuns && !judged && len(r.Runs) > 0 {
 		out = append(out, "Threshold: no run could be judged: all guards are broken here.")
 	}
+	for _, t := range r.thresholds() {
+		for i := range r.Capacities {
+			c := &r.Capacities[i]
+			if s := missed(t, capacityMetrics, c); s != "" && about(t, capacityMetrics) {
+				out = append(out, fmt.Sprintf("Threshold: %s: %s.", c.place(), s))
+			}
+		}
+		if s := missed(t, ceilingMetrics, &r.Ceilings); s != "" && about(t, ceilingMetrics) {
+			out = append(out, fmt.Sprintf("Threshold: %s.", s))
+		}
+	}
 	return out
+}
+
+// JudgeThresholds adds to the problems of a fault which of the thresholds it misses.
+func (f *Fault) JudgeThresholds(thresholds []string) {
+	for _, text := range thresholds {
+		t, _ := ParseThreshold(text, OfFaults)
+		if s := missed(t, faultMetrics, f); s != "" {
+			f.Problems = append(f.Problems, "threshold: "+s)
+			if f.Verdict == string(audit.OK) {
+				f.Verdict = Missed
+			}
+		}
+	}
 }

@@ -85,3 +85,78 @@ func TestThresholdsDecideTheExitCode(t *testing.T) {
 		})
 	}
 }
+
+// What a command can limit is what it finds out.
+func TestThresholdsOfOtherSubjects(t *testing.T) {
+	for _, test := range []struct {
+		text    string
+		subject Subject
+		ok      bool
+	}{
+		{"rate_per_second>100", OfCapacities, true},
+		{"supported_daily_users>=100000", OfCapacities, true},
+		{"rate_per_second>100", OfRuns, false},
+		{"http_noop_per_second>5000", OfCeilings, true},
+		{"p99<5ms", OfCeilings, false},
+		{"recovery<2s", OfFaults, true},
+		{"recovery<2", OfFaults, false},
+		{"failed<1%", OfFaults, true},
+		{"orders_per_second>1", OfFaults, false},
+	} {
+		if _, err := ParseThreshold(test.text, test.subject); (err == nil) != test.ok {
+			t.Errorf("%s: %v", test.text, err)
+		}
+	}
+}
+
+func TestCapacityThresholds(t *testing.T) {
+	r := fixture()
+	r.Capacities = []Capacity{{Stage: "stage4-async", RatePerSecond: 900, SupportedDailyUsers: 1_944_000}}
+	for _, test := range []struct {
+		threshold string
+		code      int
+	}{
+		{"rate_per_second>800", ExitOK}, {"rate_per_second>900", ExitThreshold}, {"supported_daily_users>=1944000", ExitOK},
+		{"supported_daily_users>2000000", ExitThreshold}, {"p50<1s", ExitOK}, {"p50<1ms", ExitThreshold},
+	} {
+		r.Thresholds = []string{test.threshold}
+		j := Judge(r)
+		if j.ExitCode != test.code {
+			t.Errorf("%s: %+v", test.threshold, j)
+		}
+		if said := strings.Contains(strings.Join(j.Sentences, " "), test.threshold); !said {
+			t.Errorf("%s is not in %q", test.threshold, j.Sentences)
+		}
+	}
+}
+
+func TestCeilingThresholds(t *testing.T) {
+	r := &Result{Schema: Schema, Ceilings: Ceilings{HTTPNoop: &Sample{Median: 5000, Samples: 3}}}
+	for threshold, code := range map[string]int{
+		"http_noop_per_second>4000": ExitOK, "http_noop_per_second>6000": ExitThreshold,
+		"hot_row_batch_per_second>1": ExitThreshold, // not measured
+	} {
+		r.Thresholds = []string{threshold}
+		if j := Judge(r); j.ExitCode != code || j.OK != (code == ExitOK) || !strings.Contains(strings.Join(j.Sentences, " "), threshold) {
+			t.Errorf("%s: %+v", threshold, j)
+		}
+	}
+}
+
+func TestFaultThresholds(t *testing.T) {
+	f := Fault{Requests: 1000, Failed: 20, RecoveryMS: new(120.0), LongestWaitMS: 80, Verdict: "ok", Problems: []string{}}
+	f.JudgeThresholds([]string{"recovery<200ms", "failed<3%", "longest_wait<100ms"})
+	if f.Verdict != "ok" || len(f.Problems) > 0 {
+		t.Errorf("%+v", f)
+	}
+	f.JudgeThresholds([]string{"recovery<100ms", "failed<1%"})
+	if f.Verdict != Missed || len(f.Problems) != 2 || !strings.Contains(f.Problems[0], "recovery is 120 ms, so recovery<100ms is missed") {
+		t.Errorf("%+v", f)
+	}
+	f.Verdict = "inconsistent"
+	f.RecoveryMS = nil
+	f.JudgeThresholds([]string{"recovery<1s"})
+	if f.Verdict != "inconsistent" || len(f.Problems) != 3 {
+		t.Errorf("%+v", f)
+	}
+}
