@@ -49,7 +49,7 @@ type commands struct {
 	Product  productCmd  `cmd:"" help:"Make a product that several 'loadtest run --start-at' order together."`
 	Merge    mergeCmd    `cmd:"" help:"Join what several 'loadtest run --start-at' found, and audit it together."`
 	Member   memberCmd   `cmd:"" name:"generator" hidden:"" help:"One process of several that drive a service together; 'loadtest' starts it by itself."`
-	Audit    auditCmd    `cmd:"" help:"Check one product in the database, without the clients' side."`
+	Audit    auditCmd    `cmd:"" help:"Check products in the database, without the clients' side."`
 }
 
 const about = `Drives the five stages of Flashsale, measures them and audits what they sold.
