@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,10 @@ type capacityCmd struct {
 	UserLatency     time.Duration `default:"20ms" help:"With --stage: simulated latency of the look-up of a user; 0s for raw speed."`
 	DBConns         int           `name:"db-conns" default:"8" help:"With --stage: database connections at most."`
 	Seed            *uint64       `placeholder:"N" help:"Of every random choice (random)."`
-	Out             string        `placeholder:"DIR" help:"Folder for result.json, report.md and report.html (results/<time>)."`
+	Out             string        `placeholder:"DIR" help:"Folder for the report (results/<time>)."`
 
+	thresholdFlags
+	outputFlags
 	liveFlags
 }
 
@@ -52,7 +55,10 @@ once more. Each probe is printed. From the rate follows:
 
   daily users = rate × 86,400 s ÷ (requests per user and day × peak factor)
 
-Exit code 4 when not even the lowest rate holds, 5 when the generator was what could not.`
+A --threshold limits the rate that was found, as in 'rate_per_second>500', the 'supported_daily_users', or the run that
+confirmed it, by the metrics of 'loadtest run'.
+
+Exit code 4 when not even the lowest rate holds or a threshold is missed, 5 when the generator was what could not.`
 }
 
 // finder is a capacityCmd at work.
@@ -71,6 +77,9 @@ type finder struct {
 // Run searches and reports.
 func (c *capacityCmd) Run(a *app) error {
 	f := &finder{capacityCmd: c, app: a}
+	if err := cmp.Or(checkThresholds(c.Threshold, report.OfRuns, report.OfCapacities), c.checkOutputs()); err != nil {
+		return err
+	}
 	if err := f.prepare(); err != nil {
 		return err
 	}
@@ -80,6 +89,8 @@ func (c *capacityCmd) Run(a *app) error {
 		return err
 	}
 	defer out.removeIfEmpty()
+	setThresholds(f.result, c.Threshold)
+	out.forms = c.Outputs
 	if err := f.line.open(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -19,7 +20,10 @@ type ceilingsCmd struct {
 	Repeat   int           `default:"3" help:"Samples of each ceiling, taken in turn, because a machine drifts."`
 	DBConns  int           `name:"db-conns" default:"8" help:"Database connections at most; the best number is searched for."`
 	StageEnv []string      `placeholder:"KEY=VALUE" help:"Further settings of the stage, as in PROCESSES=1."`
-	Out      string        `placeholder:"DIR" help:"Folder for result.json, report.md and report.html (results/<time>)."`
+	Out      string        `placeholder:"DIR" help:"Folder for the report (results/<time>)."`
+
+	thresholdFlags
+	outputFlags
 }
 
 // Help is the long help text.
@@ -28,7 +32,10 @@ func (*ceilingsCmd) Help() string {
 stage answers, but sells nothing), and in the database alone, for one hot product: one statement per order, one
 transaction per order, and 500 orders in one commit. Nothing else should run meanwhile.
 
-A stage is compared with them by: loadtest compare --ceilings`
+A stage is compared with them by: loadtest compare --ceilings
+
+A --threshold limits a median, as in 'http_noop_per_second>5000': http_noop_per_second, hot_row_single_per_second,
+hot_row_transaction_per_second, hot_row_batch_per_second.`
 }
 
 // allCeilings in the order in which they are measured. HTTP comes first: its stage makes the tables.
@@ -46,6 +53,8 @@ func (c *ceilingsCmd) Run(a *app) error {
 		return err
 	}
 	defer out.removeIfEmpty()
+	setThresholds(result, c.Threshold)
+	out.forms = c.Outputs
 	line := newProgress(a, "ceilings", &liveFlags{Plain: true})
 	if err := line.open(); err != nil {
 		return err
@@ -93,7 +102,7 @@ func (c *ceilingsCmd) measure(l *launcher, line *progress, name string, result *
 }
 
 func (c *ceilingsCmd) validate() (name string, env stageEnv, err error) {
-	if err := checkLoad(c.Users, nil, c.Duration, 0); err != nil {
+	if err := cmp.Or(checkLoad(c.Users, nil, c.Duration, 0), checkThresholds(c.Threshold, report.OfCeilings), c.checkOutputs()); err != nil {
 		return "", nil, err
 	}
 	switch {

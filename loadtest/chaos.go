@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -33,8 +34,10 @@ type chaosCmd struct {
 	DBConns  int            `name:"db-conns" default:"8" help:"Database connections of the stage at most."`
 	StageEnv []string       `placeholder:"KEY=VALUE" help:"Further settings of the stage, as in PROCESSES=4."`
 	Seed     *uint64        `placeholder:"N" help:"Of every random choice (random)."`
-	Out      string         `placeholder:"DIR" help:"Folder for result.json, report.md and report.html (results/<time>)."`
+	Out      string         `placeholder:"DIR" help:"Folder for the report (results/<time>)."`
 
+	thresholdFlags
+	outputFlags
 	liveFlags
 }
 
@@ -43,8 +46,11 @@ func (*chaosCmd) Help() string {
 	return `Starts each stage anew for each fault, lets buyers order, inflicts the fault, and compares what the buyers know with the
 database. A buyer who gets no answer asks again under the same key until it knows. The faults:
 ` + chaos.About() + `
+A --threshold limits each fault, beyond what is promised: 'recovery<2s', 'longest_wait<1s', 'longest_gap<1s', shares of the
+requests as in 'failed<1%', 'unknown<1%', 'retried<1%', and 'load_per_second>500'.
+
 Exit code 3 when an order was lost, doubled or made up; 4 when all orders are right, but something else that is
-promised was not kept. docs/chaos.md explains the table.`
+promised, or a threshold, was not kept. docs/chaos.md explains the table.`
 }
 
 // chaosRun is a chaosCmd at work.
@@ -69,6 +75,8 @@ func (c *chaosCmd) Run(a *app) error {
 		return err
 	}
 	defer out.removeIfEmpty()
+	setThresholds(all.result, c.Threshold)
+	out.forms = c.Outputs
 	all.line = newProgress(a, "chaos", &c.liveFlags)
 	if err := all.line.open(); err != nil {
 		return err
@@ -97,6 +105,9 @@ func (c *chaosRun) prepare() (err error) {
 	}
 	if len(c.Faults) == 0 {
 		c.Faults = chaos.Names()
+	}
+	if err := cmp.Or(checkThresholds(c.Threshold, report.OfFaults), c.checkOutputs()); err != nil {
+		return err
 	}
 	if c.Duration == nil {
 		c.Duration = new(20 * time.Second)
@@ -169,6 +180,9 @@ func (c *chaosRun) inflict(name string, cfg chaos.Config) error {
 		c.line.next(name + ", " + fault)
 	}
 	faults, err := chaos.Run(c.app.ctx, cfg)
+	for i := range faults {
+		faults[i].JudgeThresholds(c.result.Thresholds)
+	}
 	c.result.Faults = append(c.result.Faults, faults...)
 	return interruptedOr(c.app.ctx, err)
 }

@@ -144,7 +144,14 @@ func (c *compareCmd) validate() error {
 	if err := checkLoad(c.Users, &c.Stock, c.Duration, c.Warmup); err != nil {
 		return err
 	}
-	if err := errors.Join(c.checkReport(), c.checkLive()); err != nil {
+	var others []report.Subject
+	if c.Ceilings {
+		others = append(others, report.OfCeilings)
+	}
+	if c.Capacity {
+		others = append(others, report.OfCapacities)
+	}
+	if err := errors.Join(c.checkReport(others...), c.checkLive()); err != nil {
 		return err
 	}
 	switch {

@@ -100,7 +100,9 @@ type mergeCmd struct {
 	Stock       int64    `placeholder:"N" help:"Units of it at the start."`
 	FirstOrder  int64    `placeholder:"ID" help:"An order id below which no order of the product is: spares reading the whole table."`
 	DatabaseURL string   `placeholder:"URL" help:"The database. Otherwise: DATABASE_URL, then that of a running 'loadtest serve'."`
-	Out         string   `placeholder:"DIR" help:"Folder for result.json, report.md and report.html (results/<time>)."`
+	Out         string   `placeholder:"DIR" help:"Folder for the report (results/<time>)."`
+
+	reportFlags
 }
 
 // Help is the long help text.
@@ -120,7 +122,10 @@ func (c *mergeCmd) Run(a *app) error {
 	if c.Product < 0 || c.Stock < 0 || c.FirstOrder < 0 {
 		return usagef("--product, --stock and --first-order cannot be negative")
 	}
-	merged, first, users, err := c.load()
+	if err := c.checkReport(); err != nil {
+		return err
+	}
+	merged, first, members, err := c.load()
 	if err != nil {
 		return err
 	}
@@ -144,41 +149,58 @@ func (c *mergeCmd) Run(a *app) error {
 		return err
 	}
 	defer out.removeIfEmpty()
+	c.setReport(result, &out)
 	product := database.Product{ID: c.Product, Initial: c.Stock, First: max(c.FirstOrder-1, 0)}
-	run, err := runner.Merged(a.ctx, first.Runs[0], users, merged, db, product)
+	run, err := runner.Merged(a.ctx, members, merged, db, product)
 	if err != nil {
 		return interruptedOr(a.ctx, err)
 	}
+	result.Notes = append(result.Notes, describeResources(run.Resources, members))
 	result.Runs = append(result.Runs, run)
 	return out.finish(a, result)
 }
 
+// describeResources says whose the resources are.
+func describeResources(r report.Resources, members []report.Run) string {
+	none := report.Resources{}
+	if r == none {
+		return "No generator could measure what the stage used: memory, threads and switches are not known."
+	}
+	n := 0
+	for i := range members {
+		if members[i].Resources != none {
+			n++
+		}
+	}
+	return fmt.Sprintf("What the stage used was measured by %d of %d generators; the largest figures are shown.", n, len(members))
+}
+
 // load reads all folders. first is the report of the first of them.
-func (c *mergeCmd) load() (merged *attack.Result, first *report.Result, users int, err error) {
+func (c *mergeCmd) load() (merged *attack.Result, first *report.Result, members []report.Run, err error) {
 	var parts []*attack.Result
 	for _, dir := range c.Runs {
 		written, err := report.Read(filepath.Join(dir, "result.json"))
 		if err != nil {
-			return nil, nil, 0, usagef("%w", err)
+			return nil, nil, nil, usagef("%w", err)
 		}
 		if len(written.Runs) != 1 {
-			return nil, nil, 0, usagef("%s holds %d runs, but that of a 'loadtest run --start-at' is one", dir, len(written.Runs))
+			return nil, nil, nil, usagef("%s holds %d runs, but that of a 'loadtest run --start-at' is one", dir, len(written.Runs))
 		}
 		part, err := loadOutcomes(filepath.Join(dir, outcomesFile))
 		if err != nil {
-			return nil, nil, 0, usagef("%s: %w; only 'loadtest run --start-at' keeps its outcomes", dir, err)
+			return nil, nil, nil, usagef("%s: %w; only 'loadtest run --start-at' keeps its outcomes", dir, err)
 		}
 		if first == nil {
 			first = written
 		}
-		users += written.Runs[0].Settings.Users
+		members = append(members, written.Runs[0])
 		parts = append(parts, part)
 	}
 	merged, err = attack.Merge(parts...)
 	if err != nil {
-		return nil, nil, 0, usagef("%w", err)
+		return nil, nil, nil, usagef("%w", err)
 	}
-	return merged, first, users, nil
+	return merged, first, members, nil
 }
 
 func loadOutcomes(path string) (*attack.Result, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -19,12 +20,9 @@ type outputFlags struct {
 	Outputs []string `group:"Report" default:"json,md,html" placeholder:"FORM" help:"What to write: json, md, html, csv (time series), hlog (HdrHistogram logs), junit (for CI). Default: ${default}."`
 }
 
-// checkReport refuses what cannot be read.
-func (f *reportFlags) checkReport() error {
-	if err := checkThresholds(f.Threshold, report.OfRuns); err != nil {
-		return err
-	}
-	return f.checkOutputs()
+// checkReport refuses what cannot be read. A threshold may be about runs, and about what else the command measures.
+func (f *reportFlags) checkReport(others ...report.Subject) error {
+	return cmp.Or(checkThresholds(f.Threshold, append(others, report.OfRuns)...), f.checkOutputs())
 }
 
 // checkThresholds refuses those that cannot be read, or are about something else.
@@ -54,6 +52,11 @@ func (f *outputFlags) checkOutputs() error {
 func (f *reportFlags) setReport(result *report.Result, out *output) {
 	setThresholds(result, f.Threshold)
 	out.forms = f.Outputs
+}
+
+// thresholdFlags are those of commands whose thresholds are about more than runs.
+type thresholdFlags struct {
+	Threshold []string `group:"Report" placeholder:"T" help:"What must be met, as listed above; may be repeated. Exit code 4 when one is missed."`
 }
 
 // setThresholds puts thresholds into a result as they are named there.

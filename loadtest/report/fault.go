@@ -207,6 +207,9 @@ func judgeFaults(r *Result) Judgement {
 		j.ExitCode = cmp.Or(j.ExitCode, ExitThreshold)
 	default:
 		j.Headline = what + ": nothing lost, doubled or made up; every promise kept."
+		if len(r.Thresholds) > 0 {
+			j.Sentences = append(j.Sentences, thresholdsMet(r))
+		}
 	}
 	return j
 }

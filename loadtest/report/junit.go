@@ -10,7 +10,7 @@ import (
 	"github.com/jstemmer/go-junit-report/v2/junit"
 )
 
-// JUnit writes r to w for continuous integration: one test case per run. It fails when the run is not as theory expects,
+// JUnit writes r to w for continuous integration: one test case per run, capacity, fault and rule. It fails when the run is not as theory expects,
 // misses a threshold or is void, and is skipped when nobody audited it and no threshold judged it. What stopped the
 // whole measurement is a case of its own.
 func JUnit(w io.Writer, r *Result) error {
@@ -30,6 +30,9 @@ func JUnit(w io.Writer, r *Result) error {
 		c.Failure, c.Skipped = outcomeOf(r, run, slices.Contains(unexpected, i))
 		suite.AddTestcase(c)
 		total += run.ElapsedSeconds
+	}
+	for _, c := range otherCases(r) {
+		suite.AddTestcase(c)
 	}
 	for i := range r.Rules {
 		suite.AddTestcase(ruleCase(&r.Rules[i]))
@@ -65,6 +68,39 @@ func outcomeOf(r *Result, run *Run, unexpected bool) (failure, skipped *junit.Re
 		return nil, &junit.Result{Message: "measured, but not audited"}
 	}
 	return nil, nil
+}
+
+// otherCases are the capacities, the faults, and the ceilings where they were measured alone. Each fails when it misses a
+// threshold; a capacity also when no rate was held, a fault when a promise was not kept.
+func otherCases(r *Result) []junit.Testcase {
+	var out []junit.Testcase
+	add := func(class, name string, problems []string) {
+		c := junit.Testcase{Name: name, Classname: "loadtest." + class, Time: seconds(0)}
+		if len(problems) > 0 {
+			c.Failure = &junit.Result{Message: printable(problems[0]), Type: "loadtest", Data: printable(strings.Join(problems, "; "))}
+		}
+		out = append(out, c)
+	}
+	for i := range r.Capacities {
+		c := &r.Capacities[i]
+		problems := missedOf(r, capacityMetrics, c)
+		if c.RatePerSecond == 0 {
+			problems = append(problems, c.Objective+" was not held at any rate")
+		}
+		add("capacity", c.place()+", capacity", problems)
+	}
+	for i := range r.Faults {
+		f := &r.Faults[i]
+		problems := f.Problems
+		if f.Lost() && len(problems) == 0 {
+			problems = []string{"verdict " + f.Verdict}
+		}
+		add("chaos", name(f.Stage)+", "+name(f.Fault), problems)
+	}
+	if len(r.Runs) == 0 && r.Ceilings.Any() {
+		add("ceilings", "ceilings", missedOf(r, ceilingMetrics, &r.Ceilings))
+	}
+	return out
 }
 
 func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 3, 64) }

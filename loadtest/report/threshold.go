@@ -311,15 +311,23 @@ func missedThresholds(r *Result) []string {
 	if ofRuns && !judged && len(r.Runs) > 0 {
 		out = append(out, "Threshold: no run could be judged: all guards are broken here.")
 	}
-	for _, t := range r.thresholds() {
-		for i := range r.Capacities {
-			c := &r.Capacities[i]
-			if s := missed(t, capacityMetrics, c); s != "" && about(t, capacityMetrics) {
-				out = append(out, fmt.Sprintf("Threshold: %s: %s.", c.place(), s))
-			}
+	for i := range r.Capacities {
+		for _, s := range missedOf(r, capacityMetrics, &r.Capacities[i]) {
+			out = append(out, fmt.Sprintf("Threshold: %s: %s.", r.Capacities[i].place(), s))
 		}
-		if s := missed(t, ceilingMetrics, &r.Ceilings); s != "" && about(t, ceilingMetrics) {
-			out = append(out, fmt.Sprintf("Threshold: %s.", s))
+	}
+	for _, s := range missedOf(r, ceilingMetrics, &r.Ceilings) {
+		out = append(out, fmt.Sprintf("Threshold: %s.", s))
+	}
+	return out
+}
+
+// missedOf returns how item misses those thresholds of a result that are about these metrics.
+func missedOf[T any](r *Result, metrics []metric[T], item *T) []string {
+	var out []string
+	for _, t := range r.thresholds() {
+		if s := missed(t, metrics, item); s != "" && about(t, metrics) {
+			out = append(out, s)
 		}
 	}
 	return out
