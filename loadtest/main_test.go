@@ -31,6 +31,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"service": service, "reached": reached, "shop": shop},
+		Setup: func(env *testscript.Env) error {
+			env.Values[servedKey{}] = new(atomic.Int64)
+			return nil
+		},
 	})
 }
 
@@ -111,8 +115,9 @@ func disguise(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("TARGET", server.URL)
 }
 
-// served counts the orders of all services of "service".
-var served atomic.Int64
+// servedKey is that of the number of orders that all services of a script have got. Scripts run side by side, and the
+// orders of one say nothing about another's.
+type servedKey struct{}
 
 // service is the command "service [answer]": it starts something that answers HTTP and puts its address into $TARGET.
 // "orders" is a service with the API of a stage that is none, "text" anything else, "none" an address where nobody is.
@@ -120,6 +125,7 @@ func service(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: service orders|text|none")
 	}
+	served := ts.Value(servedKey{}).(*atomic.Int64)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "hello") })
 	switch args[0] {
@@ -166,6 +172,7 @@ func reached(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: reached")
 	}
+	served := ts.Value(servedKey{}).(*atomic.Int64)
 	before := served.Load()
 	if !eventually(func() bool { return served.Load() > before }, 20*time.Second) {
 		ts.Fatalf("no order came")
