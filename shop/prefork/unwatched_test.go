@@ -3,6 +3,7 @@ package prefork
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -47,7 +48,9 @@ func holding(t *testing.T, ignore bool, meanwhile func(conn net.Conn, entered <-
 	meanwhile(conn, entered, func() { answer <- struct{}{} })
 	_ = conn.Close()
 	_ = server.Close()
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
 }
 
 func say(t *testing.T, conn net.Conn, text string) {
