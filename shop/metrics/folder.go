@@ -26,9 +26,16 @@ const (
 	partialSuffix = ".part"   // a file that is being written
 )
 
-// NewFolder makes a folder that only this user can look into. The caller removes it in the end.
+// sharedMemory is a file system in memory, on Linux: files that are written for each scrape should not wait for a disk.
+const sharedMemory = "/dev/shm"
+
+// NewFolder makes a folder that only this user can look into, in memory where that is possible and else in the temporary
+// folder. The caller removes it in the end.
 func NewFolder() (Folder, error) {
-	dir, err := os.MkdirTemp("", "flashsale-")
+	dir, err := os.MkdirTemp(sharedMemory, "flashsale-")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "flashsale-")
+	}
 	if err != nil {
 		return "", fmt.Errorf("metrics: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -283,8 +282,7 @@ func BenchmarkGather(b *testing.B) {
 			orders.WithLabelValues(strconv.Itoa(i)).Observe(1)
 		}
 		reg.MustRegister(orders)
-		prometheus.WrapRegistererWith(prometheus.Labels{WorkerLabel: strconv.Itoa(pid)}, reg).MustRegister(
-			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		Register(prometheus.WrapRegistererWith(prometheus.Labels{WorkerLabel: strconv.Itoa(pid)}, reg))
 		g := &Group{folder: folder, pid: pid, own: reg, peers: peers}
 		if err := g.listen(); err != nil {
 			b.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -155,10 +156,9 @@ func (t *total) families() []*dto.MetricFamily {
 	all := make([]*dto.MetricFamily, 0, len(t.byName))
 	for _, s := range t.byName {
 		s.family.Metric = make([]*dto.Metric, 0, len(s.byLabel))
-		for _, m := range s.byLabel {
-			s.family.Metric = append(s.family.Metric, m)
+		for _, key := range slices.Sorted(maps.Keys(s.byLabel)) {
+			s.family.Metric = append(s.family.Metric, s.byLabel[key])
 		}
-		slices.SortFunc(s.family.Metric, func(a, b *dto.Metric) int { return cmp.Compare(labels(a), labels(b)) })
 		all = append(all, s.family)
 	}
 	slices.SortFunc(all, func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) })

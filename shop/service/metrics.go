@@ -9,15 +9,8 @@ import (
 	"example.com/flashsale/shop/prefork"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sys/unix"
 )
-
-// register adds the figures of this process: what client_golang knows of Go and
-// of /proc, and what getrusage knows besides.
-func register(reg prometheus.Registerer) {
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), rusage{})
-}
 
 // figures is what /metrics shows: of this process, or of all workers.
 type figures struct {
@@ -29,10 +22,10 @@ type figures struct {
 // figures registers the figures of this process. The caller closes them.
 func (t Topology) figures(b *Backend) figures {
 	if t.Roster == nil {
-		register(b.Metrics)
+		metrics.Register(b.Metrics)
 		return figures{Gatherer: b.Metrics}
 	}
-	register(prometheus.WrapRegistererWith(prometheus.Labels{metrics.WorkerLabel: strconv.Itoa(t.Slot)}, b.Metrics))
+	metrics.Register(prometheus.WrapRegistererWith(prometheus.Labels{metrics.WorkerLabel: strconv.Itoa(t.Slot)}, b.Metrics))
 	group, err := metrics.Join(t.folder, b.Metrics, t.peers)
 	if err != nil {
 		b.Log.Warn("/metrics of the other workers will lack this one", "error", err)
@@ -84,36 +77,4 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// rusage collects what getrusage(2) counts over all threads of the process.
-type rusage struct{}
-
-var (
-	cpuSeconds = prometheus.NewDesc("flashsale_cpu_seconds_total",
-		"CPU time of this process, by mode (getrusage).", []string{"mode"}, nil)
-	switches = prometheus.NewDesc("flashsale_context_switches_total",
-		"Context switches of this process, by kind (getrusage).", []string{"kind"}, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (rusage) Describe(ch chan<- *prometheus.Desc) {
-	ch <- cpuSeconds
-	ch <- switches
-}
-
-// Collect implements prometheus.Collector.
-func (rusage) Collect(ch chan<- prometheus.Metric) {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		ch <- prometheus.NewInvalidMetric(cpuSeconds, err)
-		return
-	}
-	counter := func(d *prometheus.Desc, v float64, label string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, label)
-	}
-	counter(cpuSeconds, time.Duration(u.Utime.Nano()).Seconds(), "user")
-	counter(cpuSeconds, time.Duration(u.Stime.Nano()).Seconds(), "system")
-	counter(switches, float64(u.Nvcsw), "voluntary")
-	counter(switches, float64(u.Nivcsw), "involuntary")
 }

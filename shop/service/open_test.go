@@ -12,7 +12,6 @@ import (
 	"example.com/flashsale/shop/guard"
 	"example.com/flashsale/shop/order"
 
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // newDatabase returns the URL of an empty database of this test's own.
@@ -151,37 +150,5 @@ func TestListen(t *testing.T) {
 		if wantConfigError(t, err, "cannot listen on "+addr); t.Failed() {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-// TestRegistry: the figures of the process that the contract promises.
-func TestRegistry(t *testing.T) {
-	t.Parallel()
-	reg := prometheus.NewRegistry()
-	register(reg)
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
-			}
-			found[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
-	for _, name := range []string{
-		"flashsale_cpu_seconds_total user", "flashsale_cpu_seconds_total system", "flashsale_context_switches_total voluntary",
-		"flashsale_context_switches_total involuntary", "go_goroutines", "go_threads", "process_resident_memory_bytes",
-	} {
-		if v, ok := found[name]; !ok || v < 0 {
-			t.Errorf("%s = %v, there: %v", name, v, ok)
-		}
-	}
-	if found["flashsale_cpu_seconds_total user"] <= 0 || found["flashsale_context_switches_total voluntary"] <= 0 {
-		t.Errorf("a process that runs has used nothing: %v", found)
 	}
 }
