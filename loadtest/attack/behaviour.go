@@ -9,7 +9,8 @@ import (
 const (
 	lastTryAfter = 200 * time.Millisecond // from "out of stock" to the last try
 	minBackOff   = 10 * time.Millisecond
-	maxBackOff   = 100 * time.Millisecond // before jitter
+	maxBackOff   = 100 * time.Millisecond // at first, before jitter
+	doublings    = 4                      // of the back-off at most, once for each further time
 	jitterPart   = 0.5                    // of the back-off, added at most
 )
 
@@ -29,7 +30,7 @@ type flashBuyer struct {
 	wanted  int
 	soldOut codeID // what the service answers when there is none left
 	lastTry bool
-	rng     *rand.Rand
+	patience
 }
 
 func (b *flashBuyer) product() int { return b.wanted }
@@ -42,38 +43,49 @@ func (b *flashBuyer) after(rec *record, ans answer) (time.Duration, bool) {
 		b.lastTry = true
 		return lastTryAfter, false
 	}
-	return pauseAfter(rec, ans, b.rng), false
+	return b.pauseAfter(rec, ans), false
 }
 
 // sustainedBuyer orders until it is stopped.
 type sustainedBuyer struct {
 	draw *drawer
-	rng  *rand.Rand
+	patience
 }
 
 func (b *sustainedBuyer) product() int { return b.draw.next(b.rng) }
 
 func (b *sustainedBuyer) after(rec *record, ans answer) (time.Duration, bool) {
-	return pauseAfter(rec, ans, b.rng), false
+	return b.pauseAfter(rec, ans), false
+}
+
+// patience is how long a user waits before it asks again. Only its user calls it.
+type patience struct {
+	rng     *rand.Rand
+	refused int // so many times in a row
 }
 
 // pauseAfter returns how long a user waits before its next attempt: not at all
 // after an answer, unless that asks for patience; after a lost connection, always.
-func pauseAfter(rec *record, ans answer, rng *rand.Rand) time.Duration {
-	patience := rec.status == 0 || rec.status == 503 || rec.status == 429
-	if !patience {
+// Who is turned away again waits longer each time, as buyers do: if 20,000 of them came
+// back ten times a second, the service would do nothing but refuse them, and the last
+// in line would wait for longer than any client does.
+func (p *patience) pauseAfter(rec *record, ans answer) time.Duration {
+	if rec.status != 0 && rec.status != 503 && rec.status != 429 {
+		p.refused = 0
 		return 0
 	}
-	return backOff(ans.retryAfter, rng.Float64())
+	p.refused++
+	return backOff(ans.retryAfter, p.refused, p.rng.Float64())
 }
 
 // backOff returns the wait that retryAfter (negative: unknown) asks for, within
-// bounds, plus a jitter so that users who were turned away together do not come
-// back together. random is in [0, 1).
-func backOff(retryAfter time.Duration, random float64) time.Duration {
+// bounds, doubled for each time but the first, plus a jitter so that users who were
+// turned away together do not come back together. random is in [0, 1).
+func backOff(retryAfter time.Duration, times int, random float64) time.Duration {
 	base := maxBackOff
 	if retryAfter >= 0 {
 		base = min(max(retryAfter, minBackOff), maxBackOff)
 	}
+	base <<= min(times-1, doublings)
 	return base + time.Duration(random*jitterPart*float64(base))
 }

@@ -82,9 +82,9 @@ func newCrowd(cfg Config, to target, dial dialFunc) *crowd {
 func newBehaviour(cfg Config, draw *drawer, codes *codeTable, stream uint64) behaviour {
 	rng := rand.New(rand.NewPCG(cfg.Seed, stream))
 	if cfg.Workload == Sustained {
-		return &sustainedBuyer{draw: draw, rng: rng}
+		return &sustainedBuyer{draw: draw, patience: patience{rng: rng}}
 	}
-	return &flashBuyer{wanted: draw.next(rng), soldOut: codes.id([]byte(CodeOutOfStock)), rng: rng}
+	return &flashBuyer{wanted: draw.next(rng), soldOut: codes.id([]byte(CodeOutOfStock)), patience: patience{rng: rng}}
 }
 
 // run opens all connections, lets the users go and waits for them.

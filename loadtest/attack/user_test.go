@@ -56,7 +56,7 @@ func flashSale(ctx context.Context, duration time.Duration, answer func(int) (re
 	start := time.Now()
 	u := &user{
 		sender:    &fakeService{start: start, answer: answer},
-		behaviour: &flashBuyer{soldOut: soldOutCode, rng: rand.New(rand.NewPCG(1, 1))},
+		behaviour: &flashBuyer{soldOut: soldOutCode, patience: patience{rng: rand.New(rand.NewPCG(1, 1))}},
 		keys:      newKeySource(),
 		log:       newUserLog(1),
 		counters:  &counters{},
@@ -116,12 +116,12 @@ func TestUsersAreNotPushy(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sent, _ := flashSale(t.Context(), 10*time.Second, said(answer))
 				for i := 1; i < len(sent); i++ {
-					pause := sent[i] - sent[i-1] - workTime
-					if pause < maxBackOff || pause > maxBackOff*3/2 {
-						t.Errorf("pause %v", pause)
+					pause, least := sent[i]-sent[i-1]-workTime, maxBackOff<<min(i-1, doublings)
+					if pause < least || pause > least*3/2 {
+						t.Errorf("pause %d: %v", i, pause)
 					}
 				}
-				if len(sent) < 60 {
+				if len(sent) < 7 {
 					t.Errorf("only %d requests", len(sent))
 				}
 			})
@@ -145,7 +145,7 @@ func TestUserLeavesWhenInterrupted(t *testing.T) {
 }
 
 func TestSustainedUserNeverLeaves(t *testing.T) {
-	b := &sustainedBuyer{draw: newDrawer(3, 0), rng: rand.New(rand.NewPCG(1, 1))}
+	b := &sustainedBuyer{draw: newDrawer(3, 0), patience: patience{rng: rand.New(rand.NewPCG(1, 1))}}
 	for _, rec := range []record{yes, soldOut, refused, busy, unknown} {
 		if _, leave := b.after(&rec, answer{retryAfter: noRetryAfter}); leave {
 			t.Errorf("left after %+v", rec)
@@ -160,36 +160,40 @@ func TestBackOff(t *testing.T) {
 	const unknown = noRetryAfter
 	tests := []struct {
 		retryAfter time.Duration
+		times      int
 		random     float64
 		want       time.Duration
 	}{
-		{0, 0, minBackOff},
-		{time.Millisecond, 0, minBackOff},
-		{50 * time.Millisecond, 0, 50 * time.Millisecond},
-		{50 * time.Millisecond, 0.5, 62500 * time.Microsecond},
-		{time.Second, 0, maxBackOff},
-		{time.Hour, 0, maxBackOff},
-		{unknown, 0, maxBackOff},
+		{0, 1, 0, minBackOff},
+		{time.Millisecond, 1, 0, minBackOff},
+		{50 * time.Millisecond, 1, 0, 50 * time.Millisecond},
+		{50 * time.Millisecond, 1, 0.5, 62500 * time.Microsecond},
+		{50 * time.Millisecond, 2, 0.5, 125 * time.Millisecond},
+		{time.Second, 1, 0, maxBackOff},
+		{time.Hour, 1, 0, maxBackOff},
+		{unknown, 1, 0, maxBackOff},
+		{unknown, 3, 0, 4 * maxBackOff},
+		{unknown, 1 << 40, 0, maxBackOff << doublings},
 	}
 	for _, tt := range tests {
-		if got := backOff(tt.retryAfter, tt.random); got != tt.want {
-			t.Errorf("backOff(%v, %v) = %v, want %v", tt.retryAfter, tt.random, got, tt.want)
+		if got := backOff(tt.retryAfter, tt.times, tt.random); got != tt.want {
+			t.Errorf("backOff(%v, %d, %v) = %v, want %v", tt.retryAfter, tt.times, tt.random, got, tt.want)
 		}
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 10_000 {
 		retryAfter := time.Duration(rng.Int64N(int64(2*time.Second))) - 1
-		if got := backOff(retryAfter, rng.Float64()); got < minBackOff || got >= maxBackOff*3/2 {
+		if got := backOff(retryAfter, 1, rng.Float64()); got < minBackOff || got >= maxBackOff*3/2 {
 			t.Fatalf("backOff(%v) = %v", retryAfter, got)
 		}
 	}
 }
 
 func TestWhoHasToWait(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 1))
+	p := patience{rng: rand.New(rand.NewPCG(1, 1))}
 	for status := range 600 {
 		rec := record{status: uint16(status)}
-		waits := pauseAfter(&rec, answer{}, rng) > 0
+		waits := p.pauseAfter(&rec, answer{}) > 0
 		if want := status == 0 || status == 503 || status == 429; waits != want {
 			t.Errorf("status %d: waits is %v", status, waits)
 		}
