@@ -254,3 +254,17 @@ func TestUntilGivesUpWithItsContext(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// TestExplainLoad: a machine that became slower is told from a fault that held orders up.
+func TestExplainLoad(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[float64]string{700: "the machine had become slower", 1000: "the fault itself held orders up"} {
+		f := &report.Fault{CapacityPerSecond: 1000, LoadPerSecond: 400, CapacityAfterPerSecond: &after}
+		if got := explainLoad(f); !strings.Contains(got, want) || !strings.Contains(got, "40 %") {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if share := (&report.Fault{LoadPerSecond: 5}).LoadShare(); share != 1 {
+		t.Errorf("share of an unknown capacity: %v", share)
+	}
+}

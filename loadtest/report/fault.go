@@ -32,19 +32,32 @@ type Fault struct {
 
 	ByCode map[string]int64 `json:"by_code"` // failed and unknown attempts
 
-	CapacityPerSecond float64  `json:"capacity_per_second"` // orders that the stage accepts when it is kept busy
-	LoadPerSecond     float64  `json:"load_per_second"`     // orders that were accepted while the fault lasted
-	RecoveryMS        *float64 `json:"recovery_ms"`         // the longest time until all was as it should be again
-	BootMS            *float64 `json:"boot_ms"`             // that part of it which a worker needs to start
-	LongestWaitMS     float64  `json:"longest_wait_ms"`     // of an order, from its first attempt to its answer
-	LongestGapMS      float64  `json:"longest_gap_ms"`      // between two accepted orders, whoever they were for
-	DBConnectionsMax  *int64   `json:"db_connections_max"`  // of the stage, as the database saw it
-	DBConns           int      `json:"db_conns"`            // that the stage allows itself
-	Connections       []int    `json:"connections"`         // by worker, where they were counted; nil: they were not
+	CapacityPerSecond float64 `json:"capacity_per_second"` // orders that the stage accepts when it is kept busy
+	LoadPerSecond     float64 `json:"load_per_second"`     // orders that were accepted while the fault lasted
+
+	// CapacityAfterPerSecond is measured again where the load was less than half of the capacity; else nil.
+	CapacityAfterPerSecond *float64 `json:"capacity_after_per_second"`
+
+	RecoveryMS       *float64 `json:"recovery_ms"`        // the longest time until all was as it should be again
+	BootMS           *float64 `json:"boot_ms"`            // that part of it which a worker needs to start
+	LongestWaitMS    float64  `json:"longest_wait_ms"`    // of an order, from its first attempt to its answer
+	LongestGapMS     float64  `json:"longest_gap_ms"`     // between two accepted orders, whoever they were for
+	DBConnectionsMax *int64   `json:"db_connections_max"` // of the stage, as the database saw it
+	DBConns          int      `json:"db_conns"`           // that the stage allows itself
+	Connections      []int    `json:"connections"`        // by worker, where they were counted; nil: they were not
 
 	Audit    *audit.Report `json:"audit"`
 	Verdict  string        `json:"verdict"`  // "ok", the audit's, or "missed"
 	Problems []string      `json:"problems"` // what was promised and not kept, one sentence each; never null
+	Notes    []string      `json:"notes"`    // what else a reader should know, one sentence each; never null
+}
+
+// LoadShare returns the share of the capacity that was accepted while the fault lasted; 1 where no capacity is known.
+func (f *Fault) LoadShare() float64 {
+	if f.CapacityPerSecond <= 0 {
+		return 1
+	}
+	return f.LoadPerSecond / f.CapacityPerSecond
 }
 
 // Missed is the verdict on a fault after which all orders are right, but a promise was not kept.
@@ -55,7 +68,7 @@ func (f *Fault) Lost() bool { return f.Audit == nil || f.Audit.Verdict != audit.
 
 var faultColumns = []column{
 	{Title: "stage"}, {Title: "fault"}, {"times", true}, {"requests", true}, {"accepted", true}, {"failed", true}, {"unknown", true},
-	{"retried", true}, {"lost", true}, {"recovery\nms", true}, {"longest\nwait ms", true}, {"load/s", true}, {Title: "verdict"},
+	{"retried", true}, {"lost", true}, {"recovery\nms", true}, {"longest\nwait ms", true}, {"load/s", true}, {"of\ncapacity", true}, {Title: "verdict"},
 }
 
 var balanceColumns = []column{
@@ -82,7 +95,7 @@ var faultTerms = []term{
 	{"lost", "Orders that a buyer was told of and that the database does not have. One is too many."},
 	{"recovery", "The longest time until all was as it should be again: workers replaced, reloaded, or all gone."},
 	{"longest wait", "Of an order, from its first attempt to its answer."},
-	{"load/s", "Orders per second that were accepted while the fault lasted. The buyers ask for 60 % of what the stage can do."},
+	{"load/s, of capacity", "Orders per second that were accepted while the fault lasted, and their share of what the stage could do just before. The buyers ask for 60 %; where less than half was accepted, a sentence says why."},
 	{"longest gap", "Between two accepted orders, whoever they were for."},
 	{"balance", "How connections that stay open are spread over the workers. With a socket for each worker none may be without, and none may have more than 2.5 times the median; with one socket for all it is only reported."},
 	{"verdict", "ok: the audit passed, and every promise was kept. missed: the audit passed, and a promise was not kept. Anything else is the audit's: orders or stock are not right."},
@@ -186,7 +199,7 @@ func judgeFaults(r *Result) Judgement {
 		if len(f.Problems) > 0 {
 			missed++
 		}
-		for _, problem := range f.Problems {
+		for _, problem := range slices.Concat(f.Problems, f.Notes) {
 			j.Sentences = append(j.Sentences, f.place()+": "+printable(problem)+".")
 		}
 	}
@@ -273,6 +286,7 @@ func faultRow(f *Fault) []cell {
 		{Text: name(f.Stage)}, {Text: f.Fault}, {Text: humanize.Comma(int64(f.Times))}, {Text: humanize.Comma(f.Requests)},
 		{Text: humanize.Comma(f.Accepted + f.Replayed)}, {Text: humanize.Comma(f.Failed)}, {Text: humanize.Comma(f.Unknown)},
 		{Text: humanize.Comma(f.Retried)}, lost, {Text: millis(f.RecoveryMS)}, {Text: millis(&f.LongestWaitMS)}, {Text: rate(f.LoadPerSecond)},
+		{Text: fmt.Sprintf("%.0f %%", 100*f.LoadShare())},
 		{Text: f.Verdict, Bad: f.Verdict != string(audit.OK)},
 	})
 }

@@ -60,6 +60,7 @@ func TestFaultsAreJudged(t *testing.T) {
 		"one lost":     {broken(lost), ExitUnexpected, "after 1 of them orders or stock are not right", "stage2-multiproc, hang: 2 accepted orders are not in the database."},
 		"not audited":  {broken(func(r *Result) { r.Faults[0].Audit = nil }), ExitUnexpected, "after 1 of them", "stage2-multiproc, kill-worker: not audited."},
 		"one missed":   {broken(missed), ExitThreshold, "nothing lost, but after 1 of them a promise was not kept", "stage2-multiproc, balance: a worker has no connection: [0 64]."},
+		"a note":       {broken(func(r *Result) { r.Faults[0].Notes = []string{"the load was 40 %"} }), ExitOK, "every promise kept", "stage2-multiproc, kill-worker: the load was 40 %."},
 		"both":         {broken(func(r *Result) { missed(r); lost(r) }), ExitUnexpected, "not right", "a worker has no connection"},
 		"not complete": {broken(func(r *Result) { lost(r); r.Incomplete = true }), ExitFailed, "8 faults (not complete): after 1", "2 accepted orders"},
 		"broken off":   {broken(func(r *Result) { r.Incomplete = true }), ExitFailed, "8 faults (not complete): nothing lost", ""},
