@@ -29,6 +29,7 @@ type runCmd struct {
 	Skew         float64       `default:"0" help:"How uneven the products are asked for: exponent of Zipf's law, 0 is evenly."`
 	Duration     time.Duration `default:"5s" help:"How long to measure; a flash sale ends earlier when it is sold out."`
 	Warmup       time.Duration `default:"1s" help:"Before the measurement, sustained only."`
+	Patience     time.Duration `name:"client-timeout" default:"5s" help:"How long a user waits for one answer; more than the service works on one."`
 	DatabaseURL  string        `placeholder:"URL" help:"Database of the target. Otherwise: DATABASE_URL, then that of a running 'loadtest serve'."`
 	NoAudit      bool          `help:"Do not touch the database: only measure. Needs --product."`
 	Product      []int64       `placeholder:"ID" help:"With --no-audit: products to order, which the target has; its users must be 1 to --users."`
@@ -115,6 +116,8 @@ func (c *runCmd) validate() error {
 		return err
 	}
 	switch {
+	case c.Patience <= 0:
+		return usagef("--client-timeout %v: it must be positive, as in 5s", c.Patience)
 	case c.Products < 1:
 		return usagef("--products %d: at least 1 is needed", c.Products)
 	case c.NoAudit && len(c.Product) == 0:
@@ -138,6 +141,7 @@ func (c *runCmd) config(target runner.Target, seed uint64) (runner.Config, error
 	cfg := runner.Config{
 		Target: target, ProductIDs: c.Product, Workload: attack.Workload(c.Workload), Users: c.Users, Stock: flashSaleStock,
 		Products: c.Products, Skew: c.Skew, Seed: seed, Duration: c.Duration, Warmup: c.Warmup,
+		Patience: c.Patience,
 	}
 	if cfg.Workload == attack.Sustained {
 		cfg.Stock = sustainedStock

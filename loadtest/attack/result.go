@@ -32,6 +32,9 @@ type Result struct {
 	Rejected *hdrhistogram.Histogram
 	All      *hdrhistogram.Histogram
 
+	// Unanswered are the users of a closed loop whose last request got no answer at all.
+	Unanswered int64
+
 	Open *Open // what only the open model has; nil in the closed one
 
 	logs   []*userLog
@@ -146,7 +149,24 @@ func (r *Result) compute() {
 	r.fill(t)
 	if how.Plan != nil {
 		r.Open = newOpen(how, t)
+	} else {
+		r.Unanswered = unanswered(r.logs)
 	}
+}
+
+// unanswered counts the users whose last request got no answer.
+func unanswered(logs []*userLog) (n int64) {
+	for _, log := range logs {
+		answered := true
+		log.each(func(rec *record) bool {
+			answered = rec.status != 0
+			return true
+		})
+		if !answered {
+			n++
+		}
+	}
+	return n
 }
 
 // fill computes the figures from the tally of the measured window.

@@ -232,6 +232,20 @@ func TestCodeTable(t *testing.T) {
 	}
 }
 
+// TestUnanswered: it is the last request that counts, and a refusal is an answer.
+func TestUnanswered(t *testing.T) {
+	log := func(statuses ...uint16) *userLog {
+		l := newUserLog(1)
+		for _, status := range statuses {
+			l.add(&record{status: status})
+		}
+		return l
+	}
+	if n := unanswered([]*userLog{log(), log(201), log(0, 503), log(201, 0), log(0, 0)}); n != 2 {
+		t.Errorf("%d users without an answer, want 2", n)
+	}
+}
+
 // Everything that is done to record one outcome: under 200 ns.
 func BenchmarkRecord(b *testing.B) {
 	log, counts := newUserLog(1), &counters{}

@@ -73,6 +73,7 @@ func Judge(r *Result) Judgement {
 	j.Sentences = append(j.Sentences, describeOverload(r)...)
 	j.Sentences = append(j.Sentences, describeCapacities(r)...)
 	j.Sentences = append(j.Sentences, describeExpected(r)...)
+	j.Sentences = append(j.Sentences, describeUnanswered(r)...)
 	if len(r.Thresholds) > 0 && len(missedThresholds(r)) == 0 {
 		j.Sentences = append(j.Sentences, thresholdsMet(r))
 	}
@@ -93,6 +94,17 @@ func judgeCeilings(r *Result) Judgement {
 
 func thresholdsMet(r *Result) string {
 	return "Thresholds met: " + printable(list(r.Thresholds, "and")) + "."
+}
+
+// describeUnanswered tells of users who left a flash sale without an answer.
+func describeUnanswered(r *Result) (sentences []string) {
+	for i := range r.Runs {
+		if run := &r.Runs[i]; run.UsersUnanswered != nil && *run.UsersUnanswered > 0 {
+			sentences = append(sentences, fmt.Sprintf("%s: %d of %d users got no answer to their last request (%s).",
+				run.place(), *run.UsersUnanswered, run.Settings.Users, codeCounts(run.UnknownByCode, run.FailedByCode)))
+		}
+	}
+	return sentences
 }
 
 // find classifies one run.

@@ -64,3 +64,14 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
+
+// TestUsersWithoutAnswer: they are told of, and are no failure of the guard.
+func TestUsersWithoutAnswer(t *testing.T) {
+	r := fixture()
+	r.Runs[0].UsersUnanswered, r.Runs[0].UnknownByCode = new(int64(3)), map[string]int64{"client_timeout": 3}
+	before := Judge(fixture())
+	after := Judge(r)
+	if after.ExitCode != before.ExitCode || !strings.Contains(strings.Join(after.Sentences, "\n"), "3 of 64 users got no answer to their last request (client_timeout 3") {
+		t.Errorf("%d, %q", after.ExitCode, after.Sentences)
+	}
+}

@@ -116,6 +116,7 @@ type Run struct {
 	FailedByCode        map[string]int64 `json:"failed_by_code"`
 	Unknown             int64            `json:"unknown"`
 	UnknownByCode       map[string]int64 `json:"unknown_by_code"`
+	UsersUnanswered     *int64           `json:"users_unanswered"` // flash sale: users whose last request got no answer at all
 	ElapsedSeconds      float64          `json:"elapsed_seconds"`
 	QPS                 float64          `json:"qps"`
 	OrdersPerSecond     float64          `json:"orders_per_second"`

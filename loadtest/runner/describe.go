@@ -20,6 +20,9 @@ func describe(cfg Config, result *attack.Result) report.Run {
 
 		LatencyPercentiles: percentiles(result.Accepted),
 	}
+	if cfg.Workload == attack.FlashSale {
+		run.UsersUnanswered = new(result.Unanswered)
+	}
 	if result.Open != nil {
 		describeOpen(&run, result)
 	}

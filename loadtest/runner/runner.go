@@ -39,6 +39,7 @@ type Config struct {
 	Meter      Meter              // of the stage's processes; nil: what the target's /metrics tell
 	Progress   func(attack.Progress)
 	Sales      func(database.Stock)       // hears of the stock each second, from another goroutine; needs a DB; nil: nobody asks
+	Patience   time.Duration              // how long users wait for one answer; 0: attack.DefaultClientTimeout
 	StartAt    time.Time                  // when the users start, together with those of other machines; zero: when all are connected
 	Keep       func(*attack.Result) error // gets the outcomes before they are audited; nil: nobody wants them
 }
@@ -49,6 +50,9 @@ type Config struct {
 func Run(ctx context.Context, cfg Config) (report.Run, error) {
 	products, err := makeProducts(ctx, &cfg)
 	if err != nil {
+		return report.Run{}, err
+	}
+	if err := cfg.Target.checkFiles(ctx, cfg.Users); err != nil {
 		return report.Run{}, err
 	}
 	sales := watchSales(ctx, &cfg, products)
@@ -106,7 +110,8 @@ func attackConfig(cfg Config) attack.Config {
 		Target: cfg.Target.URL, Workload: cfg.Workload, Users: cfg.Users, ProductIDs: cfg.ProductIDs,
 		Skew: cfg.Skew, Seed: cfg.Seed, Duration: cfg.warmup() + cfg.Duration, Warmup: cfg.warmup(),
 		Schedule: cfg.Schedule, LagTolerance: cfg.Tolerance, FirstUserID: cfg.FirstUser, StartAt: cfg.StartAt,
-		Progress: cfg.Progress, ProgressEvery: 250 * time.Millisecond,
+		ClientTimeout: cfg.Patience,
+		Progress:      cfg.Progress, ProgressEvery: 250 * time.Millisecond,
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"example.com/flashsale/harness/backing"
 	"example.com/flashsale/shop/guard"
 	"example.com/flashsale/shop/order"
-
 )
 
 // newDatabase returns the URL of an empty database of this test's own.
