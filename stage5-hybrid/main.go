@@ -73,6 +73,7 @@ func work(w *prefork.Worker, cfg config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	budget.ShareCPUs()
 	ln, err := w.Listener()
 	if err != nil {
 		return err
