@@ -7,9 +7,9 @@ import (
 
 	"example.com/flashsale/harness/backing"
 	"example.com/flashsale/harness/stage"
-	"example.com/flashsale/loadtest/attack"
 	"example.com/flashsale/loadtest/ceiling"
 	"example.com/flashsale/loadtest/report"
+	"example.com/flashsale/loadtest/runner"
 )
 
 // ceilingsCmd measures the ceilings alone.
@@ -85,7 +85,7 @@ func (c *ceilingsCmd) measure(l *launcher, line *progress, name string, result *
 	}
 	defer db.Close()
 	result.Backing.Postgres = describePostgres(l.app.ctx, db, l.services.Postgres.Source)
-	load := attack.Config{Users: c.Users, ProductIDs: productIDs(1), Seed: result.Seed}
+	load := runner.Config{Users: c.Users, ProductIDs: productIDs(1), Seed: result.Seed}
 	g := newGauge(l, line, load, c.Duration, c.DBConns)
 	defer g.close()
 	for i := range c.Repeat {

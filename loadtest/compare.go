@@ -13,6 +13,7 @@ import (
 	"example.com/flashsale/loadtest/ceiling"
 	"example.com/flashsale/loadtest/database"
 	"example.com/flashsale/loadtest/report"
+	"example.com/flashsale/loadtest/runner"
 )
 
 const (
@@ -188,7 +189,7 @@ func (c *comparison) withServices(services *backing.Services, url string) (err e
 	c.result.Backing.Postgres = describePostgres(c.app.ctx, c.db, services.Postgres.Source)
 	c.result.Backing.Redis = &report.Redis{Source: services.Redis.Source, Version: services.Redis.Version}
 	if c.Ceilings {
-		load := attack.Config{Users: c.Users, ProductIDs: productIDs(c.Products), Skew: c.Skew, Seed: c.result.Seed}
+		load := runner.Config{Users: c.Users, ProductIDs: productIDs(c.Products), Skew: c.Skew, Seed: c.result.Seed}
 		c.gauge = newGauge(c.launcher, c.line, load, min(c.Duration, ceilingSample), c.DBConns)
 		defer c.gauge.close()
 		defer func() { c.result.Ceilings = c.gauge.ceilings() }()

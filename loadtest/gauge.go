@@ -10,13 +10,14 @@ import (
 	"example.com/flashsale/loadtest/ceiling"
 	"example.com/flashsale/loadtest/live"
 	"example.com/flashsale/loadtest/report"
+	"example.com/flashsale/loadtest/runner"
 )
 
 // gauge measures ceilings: those of the database, and that of HTTP with a stage that sells nothing. Nobody else may use
 // the machine meanwhile, or the figure is too low.
 type gauge struct {
 	launcher *launcher
-	load     attack.Config // of HTTP; the target is set for each stage
+	load     runner.Config // of HTTP; target and meter are set for each stage
 	duration time.Duration // of one sample
 	dbConns  int
 	line     *progress
@@ -25,9 +26,8 @@ type gauge struct {
 	session ceiling.Session
 }
 
-func newGauge(l *launcher, line *progress, load attack.Config, duration time.Duration, dbConns int) *gauge {
-	load.Workload, load.Warmup, load.Duration = attack.Sustained, ceiling.Warmup, ceiling.Warmup+duration
-	load.Progress, load.ProgressEvery = line.update, progressEvery
+func newGauge(l *launcher, line *progress, load runner.Config, duration time.Duration, dbConns int) *gauge {
+	load.Workload, load.Warmup, load.Duration, load.Progress = attack.Sustained, ceiling.Warmup, duration, line.update
 	return &gauge{launcher: l, load: load, duration: duration, dbConns: dbConns, line: line, session: ceiling.Session{}}
 }
 
@@ -60,7 +60,8 @@ func (g *gauge) read(stage string, kind ceiling.Kind) (float64, error) {
 	return g.bench.Measure(g.launcher.app.ctx, kind, g.duration)
 }
 
-// readHTTP starts the stage with guard noop and otherwise the same settings, and drives it as the run is driven.
+// readHTTP starts the stage with guard noop and otherwise the same settings, and drives and watches it as the run is driven
+// and watched: looking at a stage's processes four times a second costs a few percent of two cores.
 func (g *gauge) readHTTP(stage string) (rate float64, err error) {
 	ctx := g.launcher.app.ctx
 	process, err := g.launcher.start(stage, guardNoOp)
@@ -69,16 +70,19 @@ func (g *gauge) readHTTP(stage string) (rate float64, err error) {
 	}
 	defer func() { err = errors.Join(err, process.Stop(context.WithoutCancel(ctx))) }()
 	load := g.load
-	load.Target = process.URL
+	if load.Target, err = runner.Inspect(ctx, process.URL); err != nil {
+		return 0, err
+	}
+	load.Meter = process.Measure
 	g.line.begin(live.Info{Stage: stage, Guard: guardNoOp, Workload: string(ceiling.HTTP), Users: load.Users})
-	result, err := attack.Run(ctx, load)
+	run, err := runner.Run(ctx, load)
 	if err != nil {
 		return 0, fmt.Errorf("measure %s: %w", ceiling.HTTP, err)
 	}
-	if result.OrdersPerSecond == 0 {
-		return 0, fmt.Errorf("measure %s: %s accepted none of %d requests", ceiling.HTTP, stage, result.Counts.Requests)
+	if run.OrdersPerSecond == 0 {
+		return 0, fmt.Errorf("measure %s: %s accepted none of %d requests", ceiling.HTTP, stage, run.Requests)
 	}
-	return result.OrdersPerSecond, nil
+	return run.OrdersPerSecond, nil
 }
 
 // ceilings summarises all that was read.
