@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/flashsale/harness/backing"
@@ -46,7 +47,7 @@ func (*chaosCmd) Help() string {
 	return `Starts each stage anew for each fault, lets buyers order, inflicts the fault, and compares what the buyers know with the
 database. A buyer who gets no answer asks again under the same key until it knows. The faults:
 ` + chaos.About() + `
-A --threshold limits each fault, beyond what is promised: 'recovery<2s', 'longest_wait<1s', 'longest_gap<1s', shares of the
+A --threshold limits each fault, beyond what is promised: 'recovery<2s' (of the faults up to kill-master but recycle), 'longest_wait<1s', 'longest_gap<1s', shares of the
 requests as in 'failed<1%', 'unknown<1%', 'retried<1%', and 'load_per_second>500'.
 
 Exit code 3 when an order was lost, doubled or made up; 4 when all orders are right, but something else that is
@@ -109,6 +110,9 @@ func (c *chaosRun) prepare() (err error) {
 	if err := cmp.Or(checkThresholds(c.Threshold, report.OfFaults), c.checkOutputs()); err != nil {
 		return err
 	}
+	if err := c.checkRecovery(); err != nil {
+		return err
+	}
 	if c.Duration == nil {
 		c.Duration = new(20 * time.Second)
 		if c.Short {
@@ -140,6 +144,19 @@ func (c *chaosRun) prepare() (err error) {
 	return nil
 }
 
+// checkRecovery refuses a limit of the recovery where no fault has one: it would judge nothing, and so pass.
+func (c *chaosRun) checkRecovery() error {
+	if slices.ContainsFunc(c.Faults, chaos.Recovers) {
+		return nil
+	}
+	for _, text := range c.Threshold {
+		if t, err := report.ParseThreshold(text, report.OfFaults); err == nil && t.Metric == report.Recovery {
+			return usagef("--threshold %s: there is nothing to recover from after %s", text, strings.Join(c.Faults, " and "))
+		}
+	}
+	return nil
+}
+
 // withServices inflicts all faults on all stages.
 func (c *chaosRun) withServices(services *backing.Services, url string) error {
 	launcher := &launcher{app: c.app, services: services, url: url}
@@ -155,9 +172,7 @@ func (c *chaosRun) withServices(services *backing.Services, url string) error {
 	}
 	defer db.Close()
 	c.result.Backing.Postgres = describePostgres(c.app.ctx, db, services.Postgres.Source)
-	for range c.stages {
-		c.line.plan(c.estimate()...)
-	}
+	c.line.plan(c.estimate()...)
 	for _, name := range c.stages {
 		if err := c.inflict(name, chaos.Config{
 			Stage: name, Binary: launcher.binaries[name], Database: url, Redis: services.Redis.URL, DB: db,
@@ -181,20 +196,16 @@ func (c *chaosRun) inflict(name string, cfg chaos.Config) error {
 	}
 	faults, err := chaos.Run(c.app.ctx, cfg)
 	for i := range faults {
-		faults[i].JudgeThresholds(c.result.Thresholds)
+		faults[i].JudgeThresholds(c.result.Thresholds, chaos.Recovers(faults[i].Fault))
 	}
 	c.result.Faults = append(c.result.Faults, faults...)
 	return interruptedOr(c.app.ctx, err)
 }
 
-// estimate says how long the steps of one stage will take: to measure its capacity, and each fault.
+// estimate says how long the steps will take: each fault on each stage, with the capacity that is measured before it.
 func (c *chaosRun) estimate() []time.Duration {
-	const around = 4 * time.Second // start, settle, audit, stop
-	steps := []time.Duration{around}
-	for range c.Faults {
-		steps = append(steps, *c.Duration+around)
-	}
-	return steps
+	const around = 2 * time.Second // start, settle, audit, stop
+	return slices.Repeat([]time.Duration{chaos.CapacityTime + *c.Duration + around}, len(c.stages)*len(c.Faults))
 }
 
 // outcome says in one sentence how it ended.

@@ -51,7 +51,7 @@ type Config struct {
 	// Lenient multiplies all limits on time. 1 is what is promised on a machine that has nothing else to do.
 	Lenient  float64
 	Log      io.Writer          // gets the end of the stage's log where a promise was not kept
-	Progress func(fault string) // called before each fault
+	Progress func(fault string) // called before each fault and the measurement that belongs to it
 }
 
 // Run inflicts the faults one after the other and blocks until the last is audited. The error says that there is no
@@ -104,6 +104,8 @@ func Validate(names []string) error {
 const (
 	capacityWarmup = 300 * time.Millisecond
 	capacityFor    = 1200 * time.Millisecond
+	// CapacityTime is about how long that takes before each fault, with the start and the stop of the stage.
+	CapacityTime = capacityWarmup + capacityFor + time.Second/2
 )
 
 // measureCapacity returns how many orders the stage accepts per second when the buyers keep it busy.

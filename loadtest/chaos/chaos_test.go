@@ -39,12 +39,17 @@ func TestStages(t *testing.T) {
 			}
 			defer db.Close()
 			var log bytes.Buffer
+			var begun []string
 			faults, err := Run(t.Context(), Config{
 				Stage: name, Binary: binary, Database: url, Redis: services.Redis.URL, DB: db, Settings: []string{"DB_CONNS=8"},
 				Faults: Names(), Duration: time.Second, Users: 8, Seed: 1, Lenient: 100, Log: &log,
+				Progress: func(fault string) { begun = append(begun, fault) },
 			})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if !slices.Equal(begun, Names()) {
+				t.Errorf("begun: %v; want each fault once, and nothing else", begun)
 			}
 			var table bytes.Buffer
 			if err := report.Terminal(&table, &report.Result{Faults: faults}, false); err != nil {
@@ -75,7 +80,7 @@ func check(t *testing.T, faults []report.Fault) {
 		if f.Accepted == 0 || f.Audit.Sold < f.Accepted || f.Rejected > 0 {
 			t.Errorf("%s: %d accepted, %d rejected, %d sold", f.Fault, f.Accepted, f.Rejected, f.Audit.Sold)
 		}
-		if slices.Contains([]string{"kill-worker", "hang"}, f.Fault) && (f.RecoveryMS == nil || f.Times == 0) {
+		if Recovers(f.Fault) != (f.RecoveryMS != nil) || f.Times == 0 {
 			t.Errorf("%s: inflicted %d times, recovery %v", f.Fault, f.Times, f.RecoveryMS)
 		}
 	}

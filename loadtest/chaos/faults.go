@@ -33,20 +33,21 @@ type fault struct {
 	recycle     bool     // workers are replaced after some orders
 	ends        bool     // the stage ends with it
 	replaces    bool     // the stage's program is replaced on disk
+	recovers    bool     // there is something to recover from, and how long it took is known
 	gentle      bool     // planned work of which no buyer should notice more than one lost attempt
 	inflict     func(context.Context, *trial) error
 }
 
 // faults are all that this system allows, in the order in which they are inflicted.
 var faults = slices.DeleteFunc([]fault{
-	{name: "kill-worker", about: "SIGKILL to a random worker every 300 ms", inflict: killWorkers},
-	{name: "reload", about: "SIGHUP: all workers are replaced, one by one", gentle: true, inflict: reload},
-	{name: "upgrade", about: "SIGUSR2: the master becomes the program that has just been put in its place", gentle: true, replaces: true, inflict: upgrade},
-	{name: "resize", about: "SIGTTIN and SIGTTOU: a worker more, and one fewer", gentle: true, inflict: resize},
+	{name: "kill-worker", about: "SIGKILL to a random worker every 300 ms", recovers: true, inflict: killWorkers},
+	{name: "reload", about: "SIGHUP: all workers are replaced, one by one", gentle: true, recovers: true, inflict: reload},
+	{name: "upgrade", about: "SIGUSR2: the master becomes the program that has just been put in its place", gentle: true, replaces: true, recovers: true, inflict: upgrade},
+	{name: "resize", about: "SIGTTIN and SIGTTOU: a worker more, and one fewer", gentle: true, recovers: true, inflict: resize},
 	{name: "recycle", about: "workers are replaced after 500 orders", recycle: true, gentle: true, inflict: recycle},
-	{name: "hang", about: "SIGSTOP to a random worker, for longer than the heartbeat", env: []string{"HEARTBEAT_TIMEOUT=" + heartbeat.String()}, inflict: hang},
-	{name: "term", about: "SIGTERM to the master: everything accepted is there, exit code 0", ends: true, inflict: term},
-	{name: "kill-master", about: "SIGKILL to the master: all is gone within a second", ends: true, inflict: killMaster},
+	{name: "hang", about: "SIGSTOP to a random worker, for longer than the heartbeat", env: []string{"HEARTBEAT_TIMEOUT=" + heartbeat.String()}, recovers: true, inflict: hang},
+	{name: "term", about: "SIGTERM to the master: everything accepted is there, exit code 0", ends: true, recovers: true, inflict: term},
+	{name: "kill-master", about: "SIGKILL to the master: all is gone within a second", ends: true, recovers: true, inflict: killMaster},
 	{name: "balance", about: "64 connections, a socket per worker", inflict: balance},
 	{name: "balance-shared", about: "64 connections, one socket for all", env: []string{"LISTEN=shared"}, inflict: balanceShared},
 }, func(f fault) bool { return f.replaces && !canUpgrade })
@@ -58,6 +59,11 @@ func Names() []string {
 		names = append(names, f.name)
 	}
 	return names
+}
+
+// Recovers says whether there is anything to recover from after a fault of that name: whether its recovery is measured.
+func Recovers(name string) bool {
+	return slices.ContainsFunc(faults, func(f fault) bool { return f.name == name && f.recovers })
 }
 
 // About returns one line per fault, for --help.

@@ -63,15 +63,16 @@ func outcomeOf(r *Result, run *Run, unexpected bool) (failure, skipped *junit.Re
 	if len(why) > 0 {
 		return &junit.Result{Message: why[0], Type: "loadtest", Data: strings.Join(why, "\n")}, nil
 	}
-	judged := len(r.Thresholds) > 0 && r.judgedByThresholds(run)
+	judged := limits(r, runMetrics) && r.judgedByThresholds(run)
 	if run.Audit == nil && !judged {
 		return nil, &junit.Result{Message: "measured, but not audited"}
 	}
 	return nil, nil
 }
 
-// otherCases are the capacities, the faults, and the ceilings where they were measured alone. Each fails when it misses a
-// threshold; a capacity also when no rate was held, a fault when a promise was not kept.
+// otherCases are the capacities, the faults, the ceilings where they were measured alone or have a threshold, and the
+// thresholds that no run could be judged by. Each fails when it misses a threshold; a capacity also when no rate was held,
+// a fault when a promise was not kept.
 func otherCases(r *Result) []junit.Testcase {
 	var out []junit.Testcase
 	add := func(class, name string, problems []string) {
@@ -97,8 +98,11 @@ func otherCases(r *Result) []junit.Testcase {
 		}
 		add("chaos", name(f.Stage)+", "+name(f.Fault), problems)
 	}
-	if len(r.Runs) == 0 && r.Ceilings.Any() {
+	if len(r.Runs) == 0 && r.Ceilings.Any() || limits(r, ceilingMetrics) {
 		add("ceilings", "ceilings", missedOf(r, ceilingMetrics, &r.Ceilings))
+	}
+	if slices.Contains(missedThresholds(r), noRunJudged) {
+		add("thresholds", "thresholds", []string{noRunJudged})
 	}
 	return out
 }

@@ -28,6 +28,13 @@ func TestOtherTestCases(t *testing.T) {
 		}}, ",too slow,verdict inconsistent"},
 		"ceilings":       {&Result{Ceilings: Ceilings{HTTPNoop: &Sample{Median: 5}}}, ""},
 		"ceiling missed": {&Result{Ceilings: Ceilings{HTTPNoop: &Sample{Median: 5}}, Thresholds: []string{"http_noop_per_second>9"}}, "http_noop_per_second is 5"},
+		"ceiling beside runs": {&Result{
+			Runs: []Run{{Stage: "a", Audit: &good}}, Ceilings: Ceilings{HTTPNoop: &Sample{Median: 5}}, Thresholds: []string{"http_noop_per_second>9"},
+		}, ",http_noop_per_second is 5"},
+		"ceiling not measured": {&Result{Runs: []Run{{Stage: "a", Audit: &good}}, Thresholds: []string{"http_noop_per_second>9"}}, ",http_noop_per_second is not known"},
+		"no run judged": {&Result{
+			Runs: []Run{{Stage: "a", Expected: Broken, Audit: &audit.Report{Oversold: 3, Verdict: audit.Oversold}}}, Thresholds: []string{"p99<1s"},
+		}, ",Threshold: no run could be judged"},
 	} {
 		var b bytes.Buffer
 		if err := JUnit(&b, test.result); err != nil {
@@ -46,9 +53,25 @@ func TestOtherTestCases(t *testing.T) {
 			if c.Failure != nil {
 				message = c.Failure.Message
 			}
+			if c.Skipped != nil {
+				t.Errorf("%s, %s: skipped", name, c.Name)
+			}
 			if (message == "") != (want[i] == "") || !strings.HasPrefix(message, want[i]) {
 				t.Errorf("%s, %s: %q, want %q", name, c.Name, message, want[i])
 			}
+		}
+	}
+}
+
+// A run that nobody audited passes only where a threshold for runs judged it.
+func TestUnauditedRunsAreSkipped(t *testing.T) {
+	for threshold, skipped := range map[string]bool{"": true, "http_noop_per_second>1": true, "rate_per_second>1": true, "qps>1": false} {
+		r := &Result{Runs: []Run{{Stage: "a", QPS: 5}}, Ceilings: Ceilings{HTTPNoop: &Sample{Median: 5}}}
+		if threshold != "" {
+			r.Thresholds = []string{threshold}
+		}
+		if failure, skip := outcomeOf(r, &r.Runs[0], false); failure != nil || (skip != nil) != skipped {
+			t.Errorf("%q: failure %+v, skipped %+v", threshold, failure, skip)
 		}
 	}
 }

@@ -94,8 +94,11 @@ func medianCeiling(name string) metric[Ceilings] {
 	}}
 }
 
+// Recovery is the metric of faults that not every fault has.
+const Recovery = "recovery"
+
 var faultMetrics = []metric[Fault]{
-	{"recovery", duration, func(f *Fault) (float64, bool) {
+	{Recovery, duration, func(f *Fault) (float64, bool) {
 		if f.RecoveryMS == nil {
 			return 0, false
 		}
@@ -186,6 +189,11 @@ func unitOf(name string, subjects []Subject) (unit, error) {
 // about says whether the threshold limits one of the metrics.
 func about[T any](t Threshold, metrics []metric[T]) bool {
 	return slices.ContainsFunc(metrics, func(m metric[T]) bool { return m.name == t.Metric })
+}
+
+// limits says whether any threshold of a result limits one of the metrics.
+func limits[T any](r *Result, metrics []metric[T]) bool {
+	return slices.ContainsFunc(r.thresholds(), func(t Threshold) bool { return about(t, metrics) })
 }
 
 // parse reads a limit. It must not be negative.
@@ -296,6 +304,9 @@ func (r *Result) missedBy(run *Run) []string {
 	return out
 }
 
+// noRunJudged is said where there are thresholds for runs, and no run that they apply to.
+const noRunJudged = "Threshold: no run could be judged: all guards are broken here."
+
 // missedThresholds returns a sentence for each run, capacity and ceiling that misses one, and for each that it misses.
 func missedThresholds(r *Result) []string {
 	var out []string
@@ -307,9 +318,8 @@ func missedThresholds(r *Result) []string {
 			out = append(out, fmt.Sprintf("Threshold: %s: %s.", run.Name(), s))
 		}
 	}
-	ofRuns := slices.ContainsFunc(r.thresholds(), func(t Threshold) bool { return about(t, runMetrics) })
-	if ofRuns && !judged && len(r.Runs) > 0 {
-		out = append(out, "Threshold: no run could be judged: all guards are broken here.")
+	if limits(r, runMetrics) && !judged && len(r.Runs) > 0 {
+		out = append(out, noRunJudged)
 	}
 	for i := range r.Capacities {
 		for _, s := range missedOf(r, capacityMetrics, &r.Capacities[i]) {
@@ -333,10 +343,14 @@ func missedOf[T any](r *Result, metrics []metric[T], item *T) []string {
 	return out
 }
 
-// JudgeThresholds adds to the problems of a fault which of the thresholds it misses.
-func (f *Fault) JudgeThresholds(thresholds []string) {
+// JudgeThresholds adds to the problems of a fault which of the thresholds it misses. recovers says whether there is anything
+// to recover from; if not, a limit of the recovery does not apply.
+func (f *Fault) JudgeThresholds(thresholds []string, recovers bool) {
 	for _, text := range thresholds {
 		t, _ := ParseThreshold(text, OfFaults)
+		if t.Metric == Recovery && !recovers {
+			continue
+		}
 		if s := missed(t, faultMetrics, f); s != "" {
 			f.Problems = append(f.Problems, "threshold: "+s)
 			if f.Verdict == string(audit.OK) {

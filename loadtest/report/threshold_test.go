@@ -145,18 +145,35 @@ func TestCeilingThresholds(t *testing.T) {
 
 func TestFaultThresholds(t *testing.T) {
 	f := Fault{Requests: 1000, Failed: 20, RecoveryMS: new(120.0), LongestWaitMS: 80, Verdict: "ok", Problems: []string{}}
-	f.JudgeThresholds([]string{"recovery<200ms", "failed<3%", "longest_wait<100ms"})
+	f.JudgeThresholds([]string{"recovery<200ms", "failed<3%", "longest_wait<100ms"}, true)
 	if f.Verdict != "ok" || len(f.Problems) > 0 {
 		t.Errorf("%+v", f)
 	}
-	f.JudgeThresholds([]string{"recovery<100ms", "failed<1%"})
+	f.JudgeThresholds([]string{"recovery<100ms", "failed<1%"}, true)
 	if f.Verdict != Missed || len(f.Problems) != 2 || !strings.Contains(f.Problems[0], "recovery is 120 ms, so recovery<100ms is missed") {
 		t.Errorf("%+v", f)
 	}
 	f.Verdict = "inconsistent"
 	f.RecoveryMS = nil
-	f.JudgeThresholds([]string{"recovery<1s"})
+	f.JudgeThresholds([]string{"recovery<1s"}, true)
 	if f.Verdict != "inconsistent" || len(f.Problems) != 3 {
 		t.Errorf("%+v", f)
+	}
+}
+
+// Where there is nothing to recover from, a limit of the recovery does not apply; the others do.
+func TestFaultsWithoutRecovery(t *testing.T) {
+	f := Fault{Requests: 1000, LongestWaitMS: 80, Verdict: "ok", Problems: []string{}}
+	f.JudgeThresholds([]string{"recovery<2s", "longest_wait<100ms"}, false)
+	if f.Verdict != "ok" || len(f.Problems) > 0 {
+		t.Errorf("%+v", f)
+	}
+	f.JudgeThresholds([]string{"recovery<2s", "longest_wait<50ms"}, false)
+	if f.Verdict != Missed || len(f.Problems) != 1 || !strings.Contains(f.Problems[0], "longest_wait") {
+		t.Errorf("%+v", f)
+	}
+	f = Fault{Requests: 1000, Verdict: "ok", Problems: []string{}}
+	if f.JudgeThresholds([]string{"recovery<2s"}, true); f.Verdict != Missed {
+		t.Errorf("a recovery that is not known passes: %+v", f)
 	}
 }
