@@ -26,7 +26,7 @@ const rateHelp = `
 
 With --rate orders come as customers do: at their own pace, not at that of the service (an open model). Response time
 counts from the moment when an order was due, service time from the moment when it was sent. An order for which no
-connection becomes free within 5 s is dropped and counted. The profiles, after a warm-up at --rate:
+connection becomes free within --client-timeout is dropped and counted. The profiles, after a warm-up at --rate:
   constant  --rate all the time
   ramp      in a straight line from --rate to --peak
   step      from --rate to --peak in --steps stairs of equal length and height

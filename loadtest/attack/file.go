@@ -91,7 +91,7 @@ func (r *Result) addUser(user fileUser) error {
 
 // Merge joins the results of generators that drove one target at the same time: histograms are those of all outcomes,
 // and rates add up. Its start is the first one's; the clocks of several machines must agree. The parts must be of one
-// workload, duration and set of products; they must not be used any more.
+// workload, duration, client time-out and set of products; they must not be used any more.
 func Merge(parts ...*Result) (*Result, error) {
 	if len(parts) == 0 {
 		return nil, errors.New("nothing to merge")
@@ -121,6 +121,8 @@ func (r *Result) join(part *Result) error {
 	switch {
 	case its.Workload != mine.Workload || its.Duration != mine.Duration || its.Warmup != mine.Warmup || (its.Plan == nil) != (mine.Plan == nil):
 		return errors.New("it is of another workload or duration than the first")
+	case its.patience() != mine.patience():
+		return fmt.Errorf("its users waited %v for an answer, those of the first %v", its.patience(), mine.patience())
 	case !slices.Equal(its.Products, mine.Products):
 		return errors.New("it ordered other products than the first")
 	}

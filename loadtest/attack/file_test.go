@@ -15,7 +15,7 @@ import (
 // halves runs two generators of a flash sale one after the other and returns their results.
 func halves(t *testing.T, service *shop) (*Result, *Result) {
 	t.Helper()
-	cfg := Config{Target: serve(t, service), Workload: FlashSale, Users: 4, ProductIDs: []int64{7}, Duration: 20 * time.Second}
+	cfg := Config{Target: serve(t, service), Workload: FlashSale, Users: 4, ProductIDs: []int64{7}, Duration: 20 * time.Second, ClientTimeout: 3 * time.Second}
 	first, err := Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +42,9 @@ func TestSavedResultsAreTheSame(t *testing.T) {
 	}
 	if !slices.Equal(slices.Collect(first.Outcomes()), slices.Collect(loaded.Outcomes())) {
 		t.Error("the outcomes differ")
+	}
+	if first.Patience != 3*time.Second || loaded.Patience != first.Patience {
+		t.Errorf("patience %v, loaded %v", first.Patience, loaded.Patience)
 	}
 	if !reflect.DeepEqual(first.Counts, loaded.Counts) || first.Elapsed != loaded.Elapsed || first.OrdersPerSecond != loaded.OrdersPerSecond ||
 		!first.Start.Equal(loaded.Start) || !reflect.DeepEqual(Summarize(first.All), Summarize(loaded.All)) {
@@ -71,6 +74,9 @@ func TestMerge(t *testing.T) {
 	if !all.Start.Equal(start) || (all.Elapsed-end).Abs() > time.Microsecond {
 		t.Errorf("from %v for %v; want %v, %v", all.Start, all.Elapsed, start, end)
 	}
+	if all.Patience != 3*time.Second {
+		t.Errorf("patience %v", all.Patience)
+	}
 	if all.All.TotalCount() != want {
 		t.Errorf("%d latencies", all.All.TotalCount())
 	}
@@ -86,6 +92,9 @@ func TestMergeOfTheOpenModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if all.Patience != DefaultClientTimeout { // as in a file from before it was kept
+		t.Errorf("patience %v", all.Patience)
+	}
 	if plan := all.Open.Plan; plan.Rate != 40 || plan.Peak != 80 || all.Open.CPUShare != 0.2 || first.recipe.Plan.Rate != 10 {
 		t.Errorf("%+v", all.Open)
 	}
@@ -93,11 +102,12 @@ func TestMergeOfTheOpenModel(t *testing.T) {
 
 func TestMergeRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	base := recipe{Workload: FlashSale, Duration: time.Second, Products: []int64{7}}
-	longer, other, open := base, base, base
+	longer, other, open, patient := base, base, base, base
+	patient.Patience = DefaultClientTimeout + 1
 	longer.Duration++
 	other.Products = []int64{8}
 	open.Plan = &schedule.Plan{}
-	for _, how := range []recipe{longer, other, open} {
+	for _, how := range []recipe{longer, other, open, patient} {
 		parts := []*Result{{recipe: base, codes: &codeTable{}}, {recipe: how, codes: &codeTable{}}}
 		if _, err := Merge(parts...); err == nil || !strings.Contains(err.Error(), "merge result 2") {
 			t.Errorf("%+v: %v", how, err)

@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"cmp"
 	"iter"
 	"runtime"
 	"sync"
@@ -35,6 +36,9 @@ type Result struct {
 	// Unanswered are the users of a closed loop whose last request got no answer at all.
 	Unanswered int64
 
+	// Patience is how long a user waited for an answer: Config.ClientTimeout.
+	Patience time.Duration
+
 	Open *Open // what only the open model has; nil in the closed one
 
 	logs   []*userLog
@@ -51,7 +55,10 @@ type recipe struct {
 	Plan         *schedule.Plan // nil: a closed loop
 	LagTolerance time.Duration
 	CPUShare     float64
+	Patience     time.Duration // 0 in a file from before it was kept: DefaultClientTimeout
 }
+
+func (r recipe) patience() time.Duration { return cmp.Or(r.Patience, DefaultClientTimeout) }
 
 // Counts are the requests of the measured window by class and code.
 type Counts struct {
@@ -115,7 +122,7 @@ func newResult(c *crowd, start time.Time, interrupted bool) *Result {
 		codes:       &c.codes,
 		recipe: recipe{
 			Workload: c.cfg.Workload, Duration: c.cfg.Duration, Warmup: c.cfg.Warmup, Products: c.cfg.ProductIDs,
-			LagTolerance: c.cfg.LagTolerance, CPUShare: c.cpu,
+			LagTolerance: c.cfg.LagTolerance, CPUShare: c.cpu, Patience: c.cfg.ClientTimeout,
 		},
 	}
 	if c.cfg.Schedule != nil {
@@ -134,7 +141,7 @@ func newResult(c *crowd, start time.Time, interrupted bool) *Result {
 // compute sets everything that follows from the logs and the recipe.
 func (r *Result) compute() {
 	how := r.recipe
-	r.Workload = how.Workload
+	r.Workload, r.Patience = how.Workload, how.patience()
 	r.Elapsed = lastEnd(r.logs)
 	w := window{to: r.Elapsed, whole: true}
 	if r.Workload == Sustained {

@@ -36,7 +36,7 @@ var overloadColumns = []column{
 
 // overloadTerms explain the table of spikes.
 var overloadTerms = []term{
-	{"goodput", "Orders per second that were accepted while the spike lasted, within the client's time-out (5 s) of being due. What a buyer no longer waits for is no good."},
+	{"goodput", "Orders per second that were accepted while the spike lasted, within the client's time-out (--client-timeout) of being due. What a buyer no longer waits for is no good."},
 	{"503", "Orders that were due in the spike and answered 503: the service was full. To be told so at once is better than to wait for nothing."},
 	{"other", "Due in the spike, and accepted too late, failed in another way, or unknown."},
 	{"recovery", "From the end of the spike to the first moment from which on a whole second is as before: of the orders due in it, the p99 response time is at most 1.1 times " +

@@ -154,11 +154,14 @@ type Settings struct {
 	Skew            float64  `json:"skew"`
 	DurationSeconds float64  `json:"duration_seconds"`
 	WarmupSeconds   float64  `json:"warmup_seconds"`
-	UserLatencyMS   *float64 `json:"user_latency_ms"` // simulated by the stage
-	Processes       *int     `json:"processes"`
-	Workers         *int     `json:"workers"`
-	DBConns         *int     `json:"db_conns"`
-	QueueCap        *int     `json:"queue_cap"`
+
+	ClientTimeoutSeconds *float64 `json:"client_timeout_seconds"` // how long a user waits for one answer; nil: not known
+
+	UserLatencyMS *float64 `json:"user_latency_ms"` // simulated by the stage
+	Processes     *int     `json:"processes"`
+	Workers       *int     `json:"workers"`
+	DBConns       *int     `json:"db_conns"`
+	QueueCap      *int     `json:"queue_cap"`
 
 	// StageEnv are settings that the stage got through its environment, beyond those above.
 	StageEnv map[string]string `json:"stage_env"`

@@ -20,6 +20,7 @@ func describe(cfg Config, result *attack.Result) report.Run {
 
 		LatencyPercentiles: percentiles(result.Accepted),
 	}
+	run.Settings.ClientTimeoutSeconds = new(result.Patience.Seconds())
 	if cfg.Workload == attack.FlashSale {
 		run.UsersUnanswered = new(result.Unanswered)
 	}

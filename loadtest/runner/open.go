@@ -26,7 +26,7 @@ func describeOpen(run *report.Run, result *attack.Result) {
 	run.Generator = describeGenerator(open)
 	if from, to := plan.SpikeWindow(); to > from {
 		span := overload.Span{Measured: plan.Warmup, From: from, To: to, End: plan.Warmup + plan.Duration}
-		run.Overload = new(overload.Measure(span, result.Outcomes(), result.Drops(), attack.DefaultClientTimeout))
+		run.Overload = new(overload.Measure(span, result.Outcomes(), result.Drops(), result.Patience))
 	}
 }
 

@@ -116,7 +116,7 @@ func TestRunWithoutDatabase(t *testing.T) {
 	if run.Stage != "stage3-threads" || run.Guard != "mutex" || run.Expected != "safe" || run.Audit != nil || run.Settings.Stock != nil {
 		t.Errorf("%+v", run)
 	}
-	if s := run.Settings; s.DurationSeconds != 0.2 || s.WarmupSeconds != 0.05 || *s.Workers != 8 || *s.UserLatencyMS != 20 {
+	if s := run.Settings; s.DurationSeconds != 0.2 || s.WarmupSeconds != 0.05 || *s.ClientTimeoutSeconds != 5 || *s.Workers != 8 || *s.UserLatencyMS != 20 {
 		t.Errorf("settings %+v", s)
 	}
 	if run.Accepted == 0 || run.Requests != run.Accepted || run.OrdersPerSecond <= 0 || run.Latency.P50 == nil {
