@@ -14,8 +14,8 @@ import (
 // pause is what a client waits after it was turned away, so that it does not spin.
 const pause = 50 * time.Millisecond
 
-// patience bounds how long an order is sent again that was turned away.
-const patience = 20 * time.Second
+// defaultPatience bounds how long orders are sent again that were turned away.
+const defaultPatience = 20 * time.Second
 
 // checking is a check under way.
 type checking struct {
@@ -25,9 +25,11 @@ type checking struct {
 	findings []Finding       // of the present rule
 	nextUser int
 
-	plain Product // the one that is ordered where any will do
+	patience time.Duration // for each order
+	plain    Product       // the one that is ordered where any will do
 
 	mu         sync.Mutex
+	exhausted  bool // an order was turned away for its whole patience: the others are sent once
 	created    int64
 	units      int64 // of plain
 	overloaded int64
@@ -92,7 +94,7 @@ func (c *checking) buy(product int64) Order {
 
 // differ notes that something is not as the contract says.
 func (c *checking) differ(request, want, got string) {
-	f := Finding{Request: request, Want: want, Got: got}
+	f := newFinding(request, want, got)
 	if len(c.findings) < maxFindings && !slices.Contains(c.findings, f) {
 		c.findings = append(c.findings, f)
 	}
@@ -116,14 +118,14 @@ func (c *checking) watch(request string, a Answer) {
 	}
 	c.errors++
 	if _, err := a.Code(); err != nil && len(c.problems) < maxFindings {
-		c.problems = append(c.problems, Finding{request, "application/problem+json with type, title, status and code", a.Header.Get("Content-Type") + " " + a.String()})
+		c.problems = append(c.problems, newFinding(request, "application/problem+json with type, title, status and code", a.Header.Get("Content-Type")+" "+a.String()))
 	}
 	if a.Status != http.StatusServiceUnavailable {
 		return
 	}
 	c.overloaded++
 	if after := a.Header.Get("Retry-After"); !isWhole(after) && len(c.hasty) < maxFindings {
-		c.hasty = append(c.hasty, Finding{request, "Retry-After with whole seconds", fmt.Sprintf("Retry-After %q", after)})
+		c.hasty = append(c.hasty, newFinding(request, "Retry-After with whole seconds", fmt.Sprintf("Retry-After %q", after)))
 	}
 }
 
@@ -139,14 +141,18 @@ func (c *checking) order(ctx context.Context, o Order) (Answer, error) {
 
 // orderAs is like order, with a body and headers that are written in another way.
 func (c *checking) orderAs(ctx context.Context, o Order, body string, header http.Header) (Answer, error) {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(c.patienceLeft())
 	for {
 		a, err := c.send(ctx, http.MethodPost, "/orders", body, header)
 		if err == nil && a.Status == http.StatusCreated {
 			c.sold(o)
 		}
-		if err != nil || a.Status != http.StatusServiceUnavailable || time.Now().After(deadline) {
+		if err != nil || a.Status != http.StatusServiceUnavailable {
 			return a, err
+		}
+		if !time.Now().Before(deadline) {
+			c.exhaust()
+			return a, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -154,6 +160,23 @@ func (c *checking) orderAs(ctx context.Context, o Order, body string, header htt
 		case <-time.After(pause):
 		}
 	}
+}
+
+// patienceLeft is that for the next order: none when one was turned away all the time, for the next will be, too, and each
+// would take as long.
+func (c *checking) patienceLeft() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.exhausted {
+		return 0
+	}
+	return c.patience
+}
+
+func (c *checking) exhaust() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.exhausted = true
 }
 
 func (c *checking) sold(o Order) {

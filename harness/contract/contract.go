@@ -9,11 +9,13 @@
 package contract
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Group says what a rule is about.
@@ -64,6 +66,19 @@ type Finding struct {
 	Got     string `json:"got"`
 }
 
+// newFinding returns a finding of bounded length, whatever the service has sent.
+func newFinding(request, want, got string) Finding {
+	return Finding{Request: clip(request), Want: clip(want), Got: clip(got)}
+}
+
+// clip shortens what is longer than maxPart.
+func clip(text string) string {
+	if len(text) <= maxPart {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxPart], "") + "…"
+}
+
 // String is the finding in one line.
 func (f Finding) String() string { return fmt.Sprintf("%s: want %s, got %s", f.Request, f.Want, f.Got) }
 
@@ -112,6 +127,8 @@ type Config struct {
 
 	// Progress is called before each rule; nil: nobody wants to know.
 	Progress func(Rule)
+
+	patience time.Duration // for an order that is turned away; 0: defaultPatience
 }
 
 const (
@@ -119,18 +136,21 @@ const (
 	UnitsBought = 20
 	// maxFindings bounds what is kept of one rule.
 	maxFindings = 20
+	// maxPart is the length of the longest part of a finding, in bytes.
+	maxPart = 500
 	// maxQuantity is that of one order.
 	maxQuantity = 1000
 )
 
 // Check asks the service at cfg.URL about each of the rules in turn and blocks until it has answered: some seconds, at
-// most requestTimeout for each request. Nobody else may order the product meanwhile. The error says that nothing could
+// most requestTimeout for each request. An order that is turned away with 503 is sent again, for twenty seconds; when one
+// was turned away all that time, the orders after it are sent once. Nobody else may order the product meanwhile. The error says that nothing could
 // be checked: no rule has that name, the service does not answer at all, or ctx has ended.
 func Check(ctx context.Context, cfg Config, rules []Rule) (Report, error) {
 	if err := cfg.validate(); err != nil {
 		return Report{}, err
 	}
-	c := &checking{cfg: cfg, client: NewClient(strings.TrimRight(cfg.URL, "/"), false), failed: map[string]bool{}}
+	c := &checking{cfg: cfg, client: NewClient(strings.TrimRight(cfg.URL, "/"), false), failed: map[string]bool{}, patience: cmp.Or(cfg.patience, defaultPatience)}
 	if err := c.begin(ctx); err != nil {
 		return Report{}, err
 	}

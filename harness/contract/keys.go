@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 )
 
 const (
@@ -65,19 +66,31 @@ func checkKeyConflict(ctx context.Context, c *checking) error {
 	if _, ok, err := c.accept(ctx, bound); err != nil || !ok {
 		return err
 	}
-	others := []Order{bound, bound, bound}
-	others[0].Quantity = 2
-	others[1].Price = max(c.plain.PriceCents, 1)
-	others[2].User = 999_999_998
-	if len(c.cfg.Users) > 1 {
-		others[2].User = c.buy(c.plain.ID).User
-	}
-	for _, o := range others {
+	for _, o := range c.others(bound) {
 		if err := c.refuse(ctx, o, http.StatusConflict, keyConflict); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// others are orders that differ from one, and with a key of their own would be accepted: the contract does not say whether
+// a service looks for the key first, or for the buyer and the price.
+func (c *checking) others(than Order) []Order {
+	larger := than
+	larger.Quantity++
+	others := []Order{larger}
+	if c.plain.PriceCents > 0 {
+		priced := than
+		priced.Price = c.plain.PriceCents
+		others = append(others, priced)
+	}
+	if i := slices.IndexFunc(c.cfg.Users, func(id int64) bool { return id != than.User }); i >= 0 {
+		another := than
+		another.User = c.cfg.Users[i]
+		others = append(others, another)
+	}
+	return others
 }
 
 func checkRefusedKey(ctx context.Context, c *checking) error {
