@@ -66,6 +66,28 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// What a target says of itself goes to the terminal while it runs.
+func TestInspectCleansWhatATargetSays(t *testing.T) {
+	long := strings.Repeat("ä", 10_000)
+	health := stage.Health{
+		Stage: "stage\x1b[2J\x1b]0;title\a", Guard: "a\nb\r\u202ec", Expected: "safe", Version: long, WorkerProcesses: []stage.Worker{{State: "\x1b[31m"}},
+	}
+	target, err := Inspect(t.Context(), fakeStage(t, health))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := target.Health
+	if want := "stage\ufffd[2J\ufffd]0;title\ufffd"; h.Stage != want || target.Stage() != want {
+		t.Errorf("stage %q", h.Stage)
+	}
+	if h.Guard != "a\ufffdb\ufffd\ufffdc" || h.Expected != "safe" || h.WorkerProcesses[0].State != "\ufffd[31m" {
+		t.Errorf("%+v", h)
+	}
+	if want := strings.Repeat("ä", maxName) + "…"; h.Version != want {
+		t.Errorf("version %q", h.Version)
+	}
+}
+
 func TestCheckProduct(t *testing.T) {
 	target := Target{URL: fakeStage(t, stage.Health{Stage: "s"}), Health: &stage.Health{}}
 	if err := target.checkProduct(t.Context(), 1); err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"example.com/flashsale/harness/stage"
 )
@@ -30,11 +31,13 @@ type Target struct {
 }
 
 // Inspect asks the service at baseURL who it is. A service that answers, but not as a stage does, is a foreign target:
-// that is no error. It blocks for at most five seconds.
+// that is no error. What it says of itself is fit to be shown: printable, and no longer than a name. It blocks for at most
+// five seconds.
 func Inspect(ctx context.Context, baseURL string) (Target, error) {
 	baseURL = strings.TrimRight(baseURL, "/")
 	health, err := stage.GetHealth(ctx, baseURL)
 	if err == nil {
+		clean(&health)
 		return Target{URL: baseURL, Health: &health}, nil
 	}
 	var noAnswer *url.Error
@@ -42,6 +45,36 @@ func Inspect(ctx context.Context, baseURL string) (Target, error) {
 		return Target{}, fmt.Errorf("the target %s does not answer: %w; start it, or correct --target", baseURL, noAnswer.Err)
 	}
 	return Target{URL: baseURL}, nil
+}
+
+// maxName is the length of the longest name that is taken from a target, in characters.
+const maxName = 64
+
+// clean makes all text of a target's health fit for a terminal: it is another program's, and may be anything.
+func clean(h *stage.Health) {
+	for _, text := range []*string{&h.Status, &h.Stage, &h.Version, &h.MasterVersion, &h.Guard, &h.Expected, &h.GoVersion} {
+		*text = cleaned(*text)
+	}
+	for i := range h.WorkerProcesses {
+		h.WorkerProcesses[i].State = cleaned(h.WorkerProcesses[i].State)
+	}
+}
+
+// cleaned returns a name with control characters replaced, and without what is too long.
+func cleaned(name string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range name {
+		if n++; n > maxName {
+			b.WriteRune('…')
+			break
+		}
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 // Stage returns the stage's name, or "" for a foreign target.
