@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -82,10 +83,35 @@ func Serve(ctx context.Context, addr string, state func() State) (*Server, error
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("GET /events", s.events)
 	s.server = &http.Server{
-		Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: s.ownHost(mux), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 	}
 	s.served.Go(func() { _ = s.server.Serve(netutil.LimitListener(listener, maxConnections)) }) // ends with Close
 	return s, nil
+}
+
+// ownHost refuses requests to a loopback address that name another host: a page from elsewhere, whose name its owner lets
+// point to loopback, could read the view in somebody's browser (DNS rebinding). Whoever listens on other addresses lets
+// others watch.
+func (s *Server) ownHost(next http.Handler) http.Handler {
+	if addr, ok := s.listener.Addr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLoopback(r.Host) {
+			http.Error(w, "this page is for localhost", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isLoopback says whether the Host of a request is localhost or a loopback address, with any port or none.
+func isLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
 // URL returns where the page is.

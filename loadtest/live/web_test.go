@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -156,33 +157,95 @@ func TestViewersAreBounded(t *testing.T) {
 	}
 }
 
-// TestSlowViewer: one that reads nothing must hold up neither the end nor another viewer.
+// TestSlowViewer: one that reads nothing must hold up neither another viewer nor the end, and must lose its place.
 func TestSlowViewer(t *testing.T) {
+	const size = 8 << 20 // more than the sockets' buffers hold
 	b, _ := newTestBoard()
 	state := b.State()
-	state.Headline = strings.Repeat("x", 8<<20) // more than the sockets' buffers hold
+	state.Headline = strings.Repeat("x", size)
 	server, err := Serve(t.Context(), "127.0.0.1:0", func() State { return state })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	slow, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.listener.Addr().String())
-	if err != nil {
+	slow := connect(t, server)
+	if _, err := io.WriteString(slow, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = slow.Close() })
-	if _, err := io.WriteString(slow, "GET /events HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(10 * time.Second); len(server.viewers) < 1; {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("the slow viewer has no place")
+		}
 	}
-	if response := get(t, server.URL()); response.status != http.StatusOK {
-		t.Errorf("another viewer: %d", response.status)
+	from := bufio.NewScanner(get(t, server.URL()+"events").body)
+	from.Buffer(nil, 2*size)
+	start, states := time.Now(), 0
+	for states < 2 || len(server.viewers) > 1 { // it goes on to read, or it would be a slow one itself
+		if _, ok := next(t, from); !ok {
+			t.Fatal("the stream of the other viewer ended")
+		}
+		if states++; time.Since(start) > sendTimeout+10*time.Second {
+			t.Fatalf("after %v the slow viewer still has its place", time.Since(start))
+		}
 	}
-	start := time.Now()
+	if _, ok := next(t, from); !ok {
+		t.Error("the stream of the other viewer ended")
+	}
+	start = time.Now()
 	server.Close()
 	if took := time.Since(start); took > goodbyeTimeout+2*time.Second {
 		t.Errorf("the end took %v", took)
 	}
 }
+
+func connect(t *testing.T, server *Server) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// On loopback only whoever asks for loopback gets an answer: a name from elsewhere may point there.
+func TestOtherHostsAreRefused(t *testing.T) {
+	b, _ := newTestBoard()
+	server := serve(t, b)
+	handler := server.server.Handler
+	for host, want := range map[string]int{
+		"localhost": 200, "LOCALHOST:9090": 200, "127.0.0.1": 200, "127.0.0.1:1": 200, "[::1]": 200, "[::1]:80": 200,
+		"": 403, "evil.example": 403, "evil.example:9090": 403, "localhost.evil.example": 403, "127.0.0.1.evil.example": 403, "192.0.2.1:80": 403, "[2001:db8::1]": 403,
+	} {
+		for _, path := range []string{"/", "/events"} {
+			if path == "/events" && want == http.StatusOK {
+				continue // it does not end
+			}
+			request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+			request.Host = host
+			answer := httptest.NewRecorder()
+			if handler.ServeHTTP(answer, request); answer.Code != want {
+				t.Errorf("Host %q, %s: %d, want %d", host, path, answer.Code, want)
+			}
+		}
+	}
+	open := &Server{listener: wildcard{server.listener}}
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	request.Host = "build.example"
+	answer := httptest.NewRecorder()
+	if open.ownHost(http.NotFoundHandler()).ServeHTTP(answer, request); answer.Code != http.StatusNotFound {
+		t.Errorf("on all addresses: %d", answer.Code)
+	}
+}
+
+// wildcard is a listener on all addresses.
+type wildcard struct{ net.Listener }
+
+func (wildcard) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4zero, Port: 9090} }
 
 func TestAddressInUse(t *testing.T) {
 	b, _ := newTestBoard()
