@@ -58,9 +58,10 @@ Exit codes:
   0  all as expected
   1  the run itself failed
   2  wrong usage
-  3  a guard that should be safe was not, or a broken one passed where --expect-broken asked for proof, or chaos lost an order
-  4  a --threshold was missed, or diff found something significantly worse, or chaos found another promise broken,
-     or conform a rule of the contract
+  3  a guard that should be safe was not, or a broken one passed where --expect-broken asked for proof; chaos lost,
+     doubled or made up an order; the database that audit checked is not consistent; the audited sale of conform went wrong
+  4  a --threshold was missed, or a capacity was not held at any rate; diff found something significantly worse; chaos
+     found another promise broken, or conform a rule of the contract
   5  the generator could not keep the schedule of an open model, so the figures are void`
 
 // app is what every command gets.

@@ -13,8 +13,8 @@ const (
 	ExitOK         = 0 // all as expected
 	ExitFailed     = 1 // the run itself failed
 	ExitUsage      = 2 // wrong flags, or something that must be there is not
-	ExitUnexpected = 3 // a guard that should be safe was not, or a broken one passed where proof was asked for
-	ExitThreshold  = 4 // a threshold was missed, or a rule of the contract is broken
+	ExitUnexpected = 3 // orders or stock are not right where they should be, or a broken guard passed where proof was asked for
+	ExitThreshold  = 4 // a threshold was missed, no rate was held, or another promise or a rule of the contract is broken
 	ExitVoid       = 5 // the generator could not keep the schedule, so the figures are void
 )
 
