@@ -103,3 +103,25 @@ const inspect = `({
 	Done: document.querySelectorAll('#finished tr').length,
 	Overflow: document.documentElement.scrollWidth - window.innerWidth,
 })`
+
+// TestRefusedViewerComesAgain: one viewer too many sees the run when another has left.
+func TestRefusedViewerComesAgain(t *testing.T) {
+	ctx := browser.Start(t)
+	b, _ := newTestBoard()
+	sale(b, 100)
+	server := serve(t, b)
+	for range maxViewers {
+		server.viewers <- struct{}{}
+	}
+	trying := chromedp.Poll[bool](`document.getElementById("link").textContent.includes("trying again")`)
+	if err := chromedp.Do(ctx, chromedp.Navigate(server.URL())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chromedp.Run(ctx, trying); err != nil {
+		t.Fatal(err)
+	}
+	<-server.viewers
+	if err := chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#run"))); err != nil {
+		t.Fatal("it did not come again: ", err)
+	}
+}
