@@ -54,6 +54,10 @@ func master(ctx context.Context, cfg *config, args []string, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
+	log := cfg.Logger(stderr)
+	if err := cfg.Follow(log); err != nil {
+		return err
+	}
 	if err := cfg.Migrate(ctx); err != nil {
 		return err
 	}
@@ -61,7 +65,7 @@ func master(ctx context.Context, cfg *config, args []string, stderr io.Writer) e
 		fresh := &config{}
 		return fresh, service.Parse(spec, fresh, args)
 	}
-	workers, cleanUp := service.Master(cfg, again, budget, cfg.Logger(stderr), stderr)
+	workers, cleanUp := service.Master(cfg, again, budget, log, stderr)
 	defer cleanUp()
 	return cfg.MasterError(prefork.Run(ctx, workers))
 }

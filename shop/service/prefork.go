@@ -46,6 +46,8 @@ type selling struct{ Guard, DatabaseURL, RedisURL string }
 
 func (c *Config) selling() selling { return selling{c.Guard, c.DatabaseURL, c.RedisURL} }
 
+func (c *Config) sell(s selling) { c.Guard, c.DatabaseURL, c.RedisURL = s.Guard, s.DatabaseURL, s.RedisURL }
+
 // Budget is how many workers a master has, and what each of them may use.
 type Budget struct {
 	Workers    int // at start
@@ -89,17 +91,53 @@ func (p Processes) Budget(cfg *Config, useful int) (Budget, error) {
 	return b, nil
 }
 
+// Follow is for a master, before it touches the database. One that follows
+// another (SIGUSR2) has workers of that one, and a program whose defaults are
+// others would sell beside them with another guard or database. In the rehearsal
+// that is a *ConfigError. Later it is too late for one: the workers' settings
+// stay, and the log says so.
+func (c *Config) Follow(log *slog.Logger) error {
+	if !prefork.Rehearses() && !prefork.Inherits() {
+		return nil
+	}
+	same, err := c.sellingOfMaster()
+	switch {
+	case err != nil:
+		return err
+	case same == c.selling():
+		return nil
+	case prefork.Rehearses():
+		return badConfig("the running workers sell with guard %s, and this program would with guard %s or another database or Redis; "+
+			"both together could oversell, so restart to change that", same.Guard, c.Guard)
+	}
+	log.Error("guard, database-url and redis-url stay as the workers have them; restart to change that", "guard", same.Guard, "configured", c.Guard)
+	c.sell(same)
+	return nil
+}
+
+// sellingOfMaster returns what the master says that all have in common, or what
+// the configuration says where no master says it.
+func (c *Config) sellingOfMaster() (selling, error) {
+	text, ok := os.LookupEnv(sellingEnv)
+	if !ok {
+		return c.selling(), nil
+	}
+	var same selling
+	if err := json.Unmarshal([]byte(text), &same); err != nil {
+		return same, badConfig("read %s: %w", sellingEnv, err)
+	}
+	return same, nil
+}
+
 // Share returns the budget as a worker sees it: its master says how many
 // workers there can be, and which guard and database they have, whatever the
 // configuration says by now. A share that is too small is a *ConfigError.
 func (c *Config) Share(w *prefork.Worker) (Budget, error) {
-	if text, ok := os.LookupEnv(sellingEnv); ok {
-		var same selling
-		if err := json.Unmarshal([]byte(text), &same); err != nil {
-			return Budget{}, badConfig("read %s: %w", sellingEnv, err)
-		}
-		c.Guard, c.DatabaseURL, c.RedisURL = same.Guard, same.DatabaseURL, same.RedisURL
+	same, err := c.sellingOfMaster()
+	if err != nil {
+		return Budget{}, err
 	}
+	c.sell(same)
 	b := Budget{Workers: w.Workers(), MaxWorkers: w.MaxWorkers}
 	if b.All() > c.DBConns {
 		return b, b.tooMany(c.DBConns)
@@ -150,7 +188,7 @@ func Master(cfg MasterConfig, again func() (MasterConfig, error), b Budget, log 
 				return prefork.Command{}, err
 			}
 			if names := changedForMaster(cfg, fresh); len(names) > 0 {
-				log.Warn("the master's own settings change with SIGUSR2 or a restart alone", "changed", strings.Join(names, ", "))
+				log.Warn("the master heeds these settings after SIGUSR2 (addr and listen: after a restart), and not before", "changed", strings.Join(names, ", "))
 			}
 			return prefork.Command{Env: append(os.Environ(),
 				metricsEnv+"="+string(folder), masterVersionEnv+"="+Version(), sellingEnv+"="+string(same))}, nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"regexp"
@@ -26,6 +27,18 @@ var children = map[string]func() int{
 		var cfg stageConfig
 		return ExitCode(os.Stderr, spec.Stage, Parse(spec, &cfg, []string{"--help"}))
 	},
+	// A program whose default is another guard, as a master.
+	"follow": func() int {
+		other := spec
+		other.Guard = guard.Conditional
+		var cfg stageConfig
+		err := Parse(other, &cfg, nil)
+		if err == nil {
+			err = cfg.Follow(slog.New(slog.NewTextHandler(os.Stdout, nil)))
+		}
+		fmt.Println("guard is", cfg.Guard)
+		return ExitCode(os.Stdout, spec.Stage, err)
+	},
 	// It waits for a signal, says so, and then takes for ever to stop.
 	"signals": func() int {
 		ctx, stop := UntilSignal()
@@ -44,6 +57,40 @@ func child(t *testing.T, name string) *exec.Cmd {
 	cmd.Env = append(os.Environ(), childEnv+"="+name)
 	cmd.Stderr = os.Stderr
 	return cmd
+}
+
+// TestFollowKeepsTheGuard: SIGUSR2 to a program whose default guard is another one.
+func TestFollowKeepsTheGuard(t *testing.T) {
+	t.Parallel()
+	const rehearsal, inherits = `FLASHSALE_MASTER={"rehearsal":true}`, `FLASHSALE_MASTER={"legacy":3}`
+	const mutex, conditional = `{"Guard":"mutex","DatabaseURL":"postgres://a"}`, `{"Guard":"conditional","DatabaseURL":"postgres://a"}`
+	for name, tt := range map[string]struct {
+		env, says []string
+		code      int
+	}{
+		"no master before":             {[]string{sellingEnv + "=" + mutex}, []string{"guard is conditional"}, 0},
+		"rehearsal, the same":          {[]string{rehearsal, sellingEnv + "=" + conditional}, []string{"guard is conditional"}, 0},
+		"rehearsal, another guard":     {[]string{rehearsal, sellingEnv + "=" + mutex}, []string{"could oversell"}, 2},
+		"rehearsal, another database":  {[]string{rehearsal, sellingEnv + `={"Guard":"conditional","DatabaseURL":"postgres://b"}`}, []string{"could oversell"}, 2},
+		"rehearsal, what is no guard":  {[]string{rehearsal, sellingEnv + "={"}, []string{"read " + sellingEnv}, 2},
+		"inherits, another guard":      {[]string{inherits, sellingEnv + "=" + mutex}, []string{"guard is mutex", "stay as the workers have them"}, 0},
+		"inherits from an old program": {[]string{inherits}, []string{"guard is conditional"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := child(t, "follow")
+			cmd.Env = append(append(cmd.Env, "DATABASE_URL=postgres://a"), tt.env...)
+			out, err := cmd.Output()
+			if code := cmd.ProcessState.ExitCode(); code != tt.code {
+				t.Errorf("exit code %d (%v), want %d", code, err, tt.code)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("it says %q, want %q", out, want)
+				}
+			}
+		})
+	}
 }
 
 func TestHelp(t *testing.T) {
