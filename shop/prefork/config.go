@@ -43,7 +43,7 @@ type Config struct {
 	AbortTimeout     time.Duration // from SIGABRT (it writes its goroutines) to SIGKILL for a hung worker; 2 s
 	DrainTimeout     time.Duration // how long accept queues may take to empty before sockets are closed; 1 s
 
-	MaxFailures int           // consecutive deaths before ready, in one slot, that end the master; 5
+	MaxFailures int           // consecutive deaths before ready, in one slot, that end the master, unless it had all and some serve; 5
 	BackoffMin  time.Duration // wait after the first of them, doubled each time, with jitter; 200 ms
 	BackoffMax  time.Duration // upper bound of that wait; 5 s
 

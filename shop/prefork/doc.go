@@ -32,7 +32,8 @@
 //	   └──────────────────────────────────► Killed (KILL) ─────────────► gone
 //
 // From every state a worker can die. After a death in Serving its slot gets another worker at once; after a death in
-// Starting only after a back-off, and MaxFailures of those in a row end the master. Replacing a worker (SIGHUP, or its
+// Starting only after a back-off, and MaxFailures of those in a row end the master, unless all have served before and some
+// still do. Replacing a worker (SIGHUP, or its
 // request limit) goes without a gap, one slot at a time:
 //
 //	slot:  worker A Serving ─────────────────────────────► A Leaving ───► gone
@@ -42,7 +43,7 @@
 // the master executes it in its own process. The new program gets all sockets and workers, adopts them (Inherits), and
 // replaces the workers:
 //
-//	Run ──► rehearsal, in another process ──► one new worker ──► execve ──► Run (adopts) ──► the other workers
+//	Run ──► rehearsal, in another process ──► one new worker ──► execve ──► Run (adopts) ──► all workers
 //
 // Sockets. In the mode ReusePort each slot has a socket of its own in one SO_REUSEPORT group. It stays open in the
 // master, so what waits in its accept queue is not reset when a worker leaves or crashes: the next worker of the slot

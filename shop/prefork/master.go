@@ -146,7 +146,8 @@ type master struct {
 // second one does, are the caller's: it ends ctx.
 //
 // Other errors: bad configuration; an address that is in use (syscall.EADDRINUSE); *ExitError when workers end before
-// they are ready, at once if the first one ends with BadConfigCode, else after Config.MaxFailures in a row.
+// they are ready, at once if the first one ends with BadConfigCode, else after Config.MaxFailures in a row. Once all have been
+// ready, that ends Run only while none serves.
 //
 // A process runs one master at a time. If the master dies without returning, its workers notice and leave within
 // OrphanGrace.
@@ -426,6 +427,9 @@ func (m *master) endedEarly(w *worker, e exit, now time.Time) {
 		m.replacementFailed(w, e, now)
 		return
 	}
+	if m.reloading && m.everReady && !w.past { // whose place it was to take has died meanwhile
+		m.abandonReload(w, e)
+	}
 	m.failed(w, e, now)
 }
 
@@ -441,13 +445,17 @@ func (m *master) failed(w *worker, e exit, now time.Time) {
 	wait := m.backoff(s.failures)
 	s.retryAt = now.Add(wait)
 	m.wakeAt(s.retryAt)
-	m.cfg.Log.Error("worker ended before it was ready", "slot", s.index, "failures", s.failures, "code", e.code,
+	text := "worker ended before it was ready"
+	if s.failures >= m.cfg.MaxFailures {
+		text = "a worker does not get ready: the others go on without it, and it is tried again; look at the program and its configuration"
+	}
+	m.cfg.Log.Error(text, "slot", s.index, "failures", s.failures, "code", e.code,
 		"reason", w.reason, "again_in", wait.Round(time.Millisecond))
 }
 
-// mustBear says whether the workers that serve are worth more than an end: after a reload or an upgrade that failed, what
-// is on disk is no good, and nothing better would come up in their place.
-func (m *master) mustBear() bool { return m.spoilt && m.roster().Count(Serving) > 0 }
+// mustBear says whether the workers that serve are worth more than an end. Once all have served, what is on disk may have
+// become worse, by a file that is half edited or a reload that failed, and nothing better would come up in their place.
+func (m *master) mustBear() bool { return (m.started || m.spoilt) && m.roster().Count(Serving) > 0 }
 
 // backoff doubles with each failure; the upper half of it is random, so that slots do not start in step.
 func (m *master) backoff(failures int) time.Duration {

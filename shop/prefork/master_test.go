@@ -79,24 +79,70 @@ func TestEarlyDeathsBackOff(t *testing.T) {
 }
 
 func TestReadinessForgivesEarlierDeaths(t *testing.T) {
-	cfg := still(2)
+	cfg := still(1)
 	cfg.MaxFailures = 2
 	inWorld(t, cfg, func(w *world) {
-		w.allReady(2)
+		w.allReady(1)
 		for range 3 {
-			w.only(1).exit(1) // when ready
-			w.only(1).exit(1) // before
+			w.only(0).exit(1) // when ready
+			w.only(0).exit(1) // before
 			w.pass(w.backoffMax())
-			w.only(1).ready()
+			w.only(0).ready()
 		}
-		w.only(1).exit(1)
-		w.only(1).exit(1)
+		w.only(0).exit(1)
+		w.only(0).exit(1)
 		w.pass(w.backoffMax())
-		w.only(1).exit(1)
+		w.only(0).exit(1)
 		if err := w.result(); err == nil || !strings.Contains(err.Error(), "2 times in a row: last words") {
 			t.Errorf("err = %v", err)
 		}
-		w.procs[0].expectSignals(syscall.SIGTERM) // the other one is stopped in order
+	})
+}
+
+// What is on disk has become bad, and a worker dies: those that serve are not to suffer for it.
+func TestServingWorkersOutliveFailingOnes(t *testing.T) {
+	for name, before := range map[string]func(*world){
+		"as it is":               func(*world) {},
+		"after a refused reload": func(w *world) { w.commandErr = errTest; w.send(syscall.SIGHUP) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, still(2), func(w *world) {
+				w.allReady(2)
+				before(w)
+				w.only(1).exit(1)
+				for range 10 {
+					w.only(1).exit(BadConfigCode)
+					w.pass(w.backoffMax())
+				}
+				w.only(0).expectSignals()
+				if !strings.Contains(w.log.String(), "the others go on without it") {
+					t.Error("the log does not say so")
+				}
+				w.only(1).ready()
+				if !w.roster.Ready() {
+					t.Errorf("roster %+v", w.roster)
+				}
+			})
+		})
+	}
+	t.Run("until none is left", func(t *testing.T) {
+		inWorld(t, still(2), func(w *world) {
+			w.allReady(2)
+			w.only(0).exit(1)
+			w.only(1).exit(1)
+			for range 5 {
+				for slot := range 2 {
+					for _, p := range w.running(slot) {
+						p.exit(BadConfigCode)
+					}
+				}
+				w.pass(w.backoffMax())
+			}
+			var exit *ExitError
+			if err := w.result(); !errors.As(err, &exit) {
+				t.Errorf("err = %v", err)
+			}
+		})
 	})
 }
 

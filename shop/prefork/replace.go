@@ -39,7 +39,7 @@ func (m *master) roll(now time.Time) {
 		return // the connections of one worker more are in use
 	}
 	for _, s := range m.slots {
-		if s.next != nil || s.old != nil {
+		if s.next != nil || s.old != nil || (m.reloading && s.isNewcomer()) {
 			return
 		}
 	}
@@ -50,7 +50,8 @@ func (m *master) roll(now time.Time) {
 			return
 		}
 	}
-	if m.reloading && !slices.ContainsFunc(m.workers(), func(w *worker) bool { return w.past }) {
+	// One that took the place of a worker that died has to serve, too.
+	if m.reloading && m.roster().Ready() && !slices.ContainsFunc(m.workers(), func(w *worker) bool { return w.past }) {
 		m.reloading, m.spoilt = false, false
 		m.cfg.Log.Info("all workers are reloaded", "generation", m.generation)
 		if m.afterReload > 0 {
@@ -60,6 +61,10 @@ func (m *master) roll(now time.Time) {
 		}
 	}
 }
+
+// isNewcomer says whether the slot's worker is a replacement that has yet to show that it can serve: whom it was to replace
+// has died.
+func (s *slot) isNewcomer() bool { return s.worker != nil && s.worker.state == Starting && !s.worker.past }
 
 // isDue says whether a worker is to be replaced now.
 func (m *master) isDue(w *worker, now time.Time) bool {
@@ -78,13 +83,19 @@ func (m *master) takeOver(s *slot, now time.Time) {
 
 // replacementFailed keeps the worker that was to be replaced. A failed reload is over; one for recycling is tried again.
 func (m *master) replacementFailed(w *worker, e exit, now time.Time) {
-	log := m.cfg.Log.With("slot", w.slot.index, "code", e.code, "reason", w.reason)
 	if !w.slot.worker.past || w.past {
 		w.slot.recycleAt = now.Add(m.cfg.BackoffMax)
-		log.Error("the replacement did not get ready: the worker goes on", "again_in", m.cfg.BackoffMax)
+		m.cfg.Log.Error("the replacement did not get ready: the worker goes on", "slot", w.slot.index, "code", e.code, "reason", w.reason,
+			"again_in", m.cfg.BackoffMax)
 		return
 	}
-	log.Error("reload abandoned: the new worker did not get ready, the other workers stay as they are")
+	m.abandonReload(w, e)
+}
+
+// abandonReload goes back to the command of before, because a new worker failed.
+func (m *master) abandonReload(w *worker, e exit) {
+	m.cfg.Log.Error("reload abandoned: the new worker did not get ready, the other workers stay as they are",
+		"slot", w.slot.index, "code", e.code, "reason", w.reason)
 	m.reloading, m.spoilt, m.command, m.afterReload = false, true, m.fallback, 0
 	for _, other := range m.workers() {
 		other.past = false

@@ -294,3 +294,52 @@ func TestConnectionsGoAroundASlotThatDoesNotComeUp(t *testing.T) {
 		}
 	})
 }
+
+// The worker that is being replaced dies, and the one that was to take over does not get ready.
+func TestReloadFailsAfterTheOldWorkerDied(t *testing.T) {
+	for _, workers := range []int{1, 2} {
+		inWorld(t, still(workers), func(w *world) {
+			w.allReady(workers)
+			w.env = []string{"VERSION=2"}
+			w.send(syscall.SIGHUP)
+			all := w.running(0)
+			all[0].exit(1)
+			if strings.Contains(w.log.String(), "all workers are reloaded") {
+				t.Error("it says that all are reloaded, and the new one does not serve yet")
+			}
+			all[1].exit(1)
+			w.pass(w.backoffMax())
+			if log := w.log.String(); !strings.Contains(log, "reload abandoned") || strings.Contains(log, "all workers are reloaded") {
+				t.Error("the log does not say that the reload failed")
+			}
+			if again := w.only(0).spec.command.Env; !slices.Equal(again, []string{"VERSION=1"}) {
+				t.Errorf("it is started again with %v, want the command of before", again)
+			}
+			w.expect(workers+2, "after the failure: nobody else is replaced")
+			w.only(0).ready()
+			if !settled(w.roster) {
+				t.Errorf("roster %+v", w.roster)
+			}
+		})
+	}
+}
+
+// The same while a new program is being proved: it is no program to become.
+func TestUpgradeFailsAfterTheOldWorkerDied(t *testing.T) {
+	inWorld(t, still(2), func(w *world) {
+		w.allReady(2)
+		w.send(syscall.SIGUSR2)
+		w.judge(nil)
+		all := w.running(0)
+		all[0].exit(1)
+		all[1].exit(1)
+		if strings.Count(w.log.String(), "upgrade abandoned") != 1 {
+			t.Error("the upgrade goes on")
+		}
+		w.pass(w.backoffMax())
+		w.only(0).ready()
+		if len(w.handOver) > 0 || !settled(w.roster) {
+			t.Errorf("%d programs followed; roster %+v", len(w.handOver), w.roster)
+		}
+	})
+}
