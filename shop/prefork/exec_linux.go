@@ -15,11 +15,26 @@ import (
 // the kernel sets it in the first one, which this runs on, and the thread that executes another program takes its place.
 var parentDeath = func() (sig uintptr) {
 	var value int32
-	if unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&value)), 0, 0, 0) != nil {
+	// Not unix.Prctl: a pointer may become a number only in the call of a system call (package unsafe).
+	if _, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&value)), 0); errno != 0 {
 		return 0
 	}
 	return uintptr(value)
 }()
+
+// memoryFile returns an empty file that needs no file system that can be written to. It is closed on exec; a duplicate of
+// its descriptor is not.
+func memoryFile() (*os.File, error) {
+	const name = "prefork"
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // older than Linux 6.3, which may insist on the seal
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prefork: file in memory: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
 
 // becomeProgram executes another program in this process. legacy hands it what it inherits, and returns the value of
 // callingEnv. It returns only if that failed.

@@ -176,7 +176,7 @@ func (f *children) find(pid int) *link {
 	return f.all[pid]
 }
 
-// pack writes the legacy into a file without a name and returns the calling that leads to it.
+// pack writes the legacy into a file in memory and returns the calling that leads to it.
 func (e *estate) pack(call calling, l legacy, family []*link, dup inherit) (string, error) {
 	l.Addr = e.addr
 	for _, fd := range e.open {
@@ -191,12 +191,12 @@ func (e *estate) pack(call calling, l legacy, family []*link, dup inherit) (stri
 			return "", err
 		}
 	}
-	file, err := os.CreateTemp("", "prefork-")
+	file, err := memoryFile()
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = file.Close() }()
-	if err := errors.Join(os.Remove(file.Name()), json.NewEncoder(file).Encode(l)); err != nil {
+	if err := json.NewEncoder(file).Encode(l); err != nil {
 		return "", err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {

@@ -69,14 +69,18 @@ func (c *link) finish() {
 	_ = c.errors.Close()
 }
 
-// read hands on what the worker says until the stream ends.
+// maxLine bounds a line of a worker, by far.
+const maxLine = 64 << 10
+
+// read hands on what the worker says until the stream ends. A line that is too long ends it too: such a worker is not
+// sound, and as its beats are not heard any more it is replaced.
 func (c *link) read() {
-	lines := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(c.unread), c.control), max(4096, len(c.unread)))
+	lines := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(c.unread), c.control), maxLine)
 	c.unread = nil
 	for {
-		line, err := lines.ReadBytes('\n')
+		line, err := lines.ReadSlice('\n')
 		if err != nil {
-			c.unread = line
+			c.unread = slices.Clone(line)
 			return
 		}
 		var r report

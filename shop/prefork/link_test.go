@@ -154,6 +154,26 @@ func TestLinkKeepsWhatNobodyTook(t *testing.T) {
 	l.finish()
 }
 
+func TestLinkReadsNoLineWithoutEnd(t *testing.T) {
+	t.Parallel()
+	l := newLink(t)
+	defer func() { _ = l.control.Close() }()
+	sent := make(chan error, 1)
+	go func() {
+		_, err := l.theirs.Write(make([]byte, 16*maxLine))
+		sent <- err
+	}()
+	_ = l.control.SetDeadline(time.Now().Add(patience))
+	l.read()
+	if len(l.unread) != maxLine {
+		t.Errorf("%d bytes are kept, want %d", len(l.unread), maxLine)
+	}
+	_ = l.control.Close()
+	if err := <-sent; err == nil {
+		t.Error("all was read")
+	}
+}
+
 // A roster that a worker has read in part is not begun anew.
 func TestLinkGoesOnInTheMidstOfARoster(t *testing.T) {
 	t.Parallel()

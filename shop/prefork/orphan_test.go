@@ -48,7 +48,7 @@ func execMaster(t *testing.T, behaviour string) (*masterProcess, Roster) {
 }
 
 // execMasterAt starts the test binary at that path. It does not wait.
-func execMasterAt(t *testing.T, path, behaviour string) *masterProcess {
+func execMasterAt(t *testing.T, path, behaviour string, env ...string) *masterProcess {
 	t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -56,7 +56,7 @@ func execMasterAt(t *testing.T, path, behaviour string) *masterProcess {
 	}
 	p := &masterProcess{t: t, exited: make(chan error, 1), log: &buffer{}}
 	cmd := exec.Command(path)
-	cmd.Env = append(workerEnvironment(behaviour), masterEnv+"=1")
+	cmd.Env = append(append(workerEnvironment(behaviour), masterEnv+"=1"), env...)
 	cmd.Stdout, cmd.Stderr = write, p.log
 	cmd.SysProcAttr = processAttributes()
 	cmd.WaitDelay = patience

@@ -4,6 +4,7 @@ package prefork
 
 import (
 	"errors"
+	"os"
 	"syscall"
 )
 
@@ -29,6 +30,8 @@ const parentDeath = 0
 func startUnblocked(start func() error) error { return start() }
 
 func awaitEnd(int) {}
+
+func memoryFile() (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func becomeProgram(Command, func(inherit) (string, error), func() bool) error {
 	return errors.ErrUnsupported

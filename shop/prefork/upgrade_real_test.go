@@ -128,6 +128,18 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
+// A container may have nothing that can be written to.
+func TestUpgradeWithoutATemporaryFolder(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "program")
+	install(t, path, build("1"))
+	master := execMasterAt(t, path, behaveWell, "TMPDIR="+filepath.Join(t.TempDir(), "nowhere"))
+	before := master.await("the master is ready", settled)
+	install(t, path, build("2"))
+	master.signal(syscall.SIGUSR2)
+	master.upgraded(path, 1, before)
+}
+
 // What cannot follow the master is found out before it does.
 func TestUpgradeToABrokenProgram(t *testing.T) {
 	t.Parallel()
