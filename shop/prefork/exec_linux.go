@@ -39,8 +39,8 @@ func memoryFile() (*os.File, error) {
 // becomeProgram executes another program in this process. legacy hands it what it inherits, and returns the value of
 // callingEnv. It returns only if that failed.
 //
-// Signals that come meanwhile wait until the next program heeds them. One that this program has just taken from the
-// kernel would be lost: that is what ready is asked for, at the last moment.
+// A thread that executes a program keeps its signal mask. So signals that come after the other threads have ended wait until
+// the next program heeds them. One that another thread takes before, after ready has looked, is lost: some microseconds.
 func becomeProgram(command Command, legacy func(inherit) (string, error), ready func() bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -44,6 +44,9 @@ type world struct {
 	rehearsed []Command
 	handOver  []legacy
 	refusal   error // of handing over
+	stops     chan os.Signal
+	watched   int       // watches of stops under way
+	onItsWay  os.Signal // it is delivered to stops at the last look
 }
 
 // fakeProc is a worker process.
@@ -71,7 +74,7 @@ func inWorldOf(t *testing.T, cfg Config, l *legacy, test func(w *world)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &world{
 			t: t, signals: make(chan os.Signal), cancel: cancel, done: make(chan struct{}), began: time.Now(),
-			queue: map[int]int{}, log: &buffer{}, verdicts: make(chan error),
+			queue: map[int]int{}, log: &buffer{}, verdicts: make(chan error), stops: make(chan os.Signal, 1),
 		}
 		cfg.Addr = "test:1"
 		cfg.Log = slog.New(slog.NewTextHandler(w.log, nil))
@@ -109,6 +112,9 @@ func inWorldOf(t *testing.T, cfg Config, l *legacy, test func(w *world)) {
 func (w *world) end() {
 	w.deaf, w.unkillable = false, false
 	_ = w.stop()
+	if w.watched != 0 {
+		w.t.Error("the master has ended and signals to stop are still watched")
+	}
 	for _, p := range w.procs {
 		if !p.gone {
 			w.t.Errorf("the master has ended and worker %d (slot %d) has not", p.pid, p.spec.passport.Slot)
@@ -155,11 +161,30 @@ func (w *world) system() system {
 		handOver: func(_ Command, _ calling, l legacy, ready func() bool) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if !ready() {
-				w.t.Error("the master hands over and has something to do first")
+			expected := w.onItsWay == nil
+			if ready() != expected {
+				w.t.Errorf("the master thinks that it can hand over: %v, want %v", !expected, expected)
+			}
+			if !expected {
+				return errNotNow
 			}
 			w.handOver = append(w.handOver, l)
 			return w.refusal
+		},
+		watchStops: func() (<-chan os.Signal, func()) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.watched++
+			return w.stops, func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.watched--
+			}
+		},
+		deliver: func() { // called by handOver, which has the lock
+			if w.onItsWay != nil {
+				w.stops <- w.onItsWay
+			}
 		},
 		inherit: func(_ string, sockets []int) { _ = w.event("first", len(sockets)) },
 		adopt: func(h heir, _ io.Writer, notify notice) (*process, error) {

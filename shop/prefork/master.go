@@ -74,8 +74,11 @@ type system struct {
 
 	rehearse func(context.Context, Command, calling, io.Writer) error
 	handOver func(Command, calling, legacy, func() bool) error // see estate
-	inherit  func(addr string, sockets []int)
-	adopt    func(heir, io.Writer, notice) (*process, error)
+	deliver  func()                                            // see deliverSignals
+
+	watchStops func() (<-chan os.Signal, func())
+	inherit    func(addr string, sockets []int)
+	adopt      func(heir, io.Writer, notice) (*process, error)
 }
 
 func realSystem(mode Mode) system {
@@ -88,7 +91,7 @@ func realSystem(mode Mode) system {
 		extra:     func(n uint64) uint64 { return rand.Uint64N(n + 1) },
 		addr:      func() string { return s.addr },
 		masterPID: os.Getpid(),
-		rehearse:  rehearse, handOver: s.handOver, inherit: s.sockets.adopt, adopt: s.children.adopt,
+		rehearse:  rehearse, watchStops: watchStops, deliver: deliverSignals, handOver: s.handOver, inherit: s.sockets.adopt, adopt: s.children.adopt,
 	}
 }
 
@@ -179,7 +182,15 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	return m.run(ctx, func(context.Context) error { return m.adopt(l) })
+	return m.run(ctx, func(context.Context) error {
+		if err := m.adopt(l); err != nil {
+			return err
+		}
+		for _, sig := range takeEarly() {
+			m.heed(sig)
+		}
+		return nil
+	})
 }
 
 func newMaster(cfg Config, sys system, signals <-chan os.Signal) *master {
@@ -215,8 +226,9 @@ func (m *master) run(ctx context.Context, begin func(context.Context) error) err
 		select {
 		case <-done:
 			done = nil
-			m.cfg.Log.Info("stopping the workers", "limit", m.cfg.StopTimeout)
-			m.stop(m.cfg.StopTimeout)
+			m.told()
+		case <-m.stops():
+			m.told()
 		case s := <-m.signals:
 			m.heed(s)
 		case msg := <-m.messages:
@@ -470,6 +482,8 @@ func (m *master) backoff(failures int) time.Duration {
 // heed acts on a signal to the master.
 func (m *master) heed(sig os.Signal) {
 	switch sig {
+	case syscall.SIGTERM, syscall.SIGINT: // early ones
+		m.told()
 	case syscall.SIGQUIT:
 		m.cfg.Log.Info("stopping the workers quickly", "limit", m.cfg.QuickTimeout)
 		m.quick = true

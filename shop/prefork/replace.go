@@ -64,7 +64,9 @@ func (m *master) roll(now time.Time) {
 
 // isNewcomer says whether the slot's worker is a replacement that has yet to show that it can serve: whom it was to replace
 // has died.
-func (s *slot) isNewcomer() bool { return s.worker != nil && s.worker.state == Starting && !s.worker.past }
+func (s *slot) isNewcomer() bool {
+	return s.worker != nil && s.worker.state == Starting && !s.worker.past
+}
 
 // isDue says whether a worker is to be replaced now.
 func (m *master) isDue(w *worker, now time.Time) bool {

@@ -84,6 +84,14 @@ func (m *master) giveUp(w *worker, e exit) {
 	m.stop(m.cfg.StopTimeout)
 }
 
+// told begins the end that the caller wants.
+func (m *master) told() {
+	if !m.stopping {
+		m.cfg.Log.Info("stopping the workers", "limit", m.cfg.StopTimeout)
+	}
+	m.stop(m.cfg.StopTimeout)
+}
+
 // stop begins the end. No new connection is let in, and leave does the rest.
 func (m *master) stop(limit time.Duration) {
 	now := time.Now()

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -23,13 +26,16 @@ const (
 //
 //	asked ──► rehearsing ──► proving ──► proven ──► this process executes the new program, which adopts the workers (see
 //	  │            │            │           │       adopt) and replaces them one by one
-//	  └────────────┴────────────┴───────────┴─────► abandoned: all goes on as before
+//	  └────────────┴────────────┴───────────┴─────► abandoned: the master goes on as before
 type upgrade struct {
 	phase    phase
 	command  Command
 	deadline time.Time
 	verdict  chan error // of the rehearsal; holds one
 	cancel   context.CancelFunc
+
+	stops   <-chan os.Signal // those that end the caller's context: that takes a moment more than to get them
+	unwatch func()
 }
 
 // upgradeProgram begins an upgrade.
@@ -52,6 +58,7 @@ func (m *master) upgradeProgram() {
 	m.cfg.Log.Info("upgrade: trying the new program", "path", command.Path)
 	limit := 2 * (m.cfg.ReadyTimeout + m.cfg.StopTimeout) // there may be a reload to wait for
 	m.upgrade = &upgrade{command: command, deadline: time.Now().Add(limit), verdict: make(chan error, 1), cancel: func() {}}
+	m.upgrade.stops, m.upgrade.unwatch = m.sys.watchStops()
 }
 
 // advance takes the next step of an upgrade, if it is time for it.
@@ -130,9 +137,28 @@ func (m *master) abandon(why error) {
 	if m.upgrade == nil {
 		return
 	}
-	m.cfg.Log.Error("upgrade abandoned: the master and the workers go on as before", "error", why)
-	m.upgrade.cancel()
+	u := m.upgrade
+	text := "upgrade abandoned: the master and the workers go on as before"
+	if u.phase == upgradeProven {
+		text = "upgrade abandoned: the master goes on as before, and one worker is of the new program"
+	}
+	m.cfg.Log.Error(text, "error", why)
+	u.cancel()
+	u.unwatch()
 	m.upgrade, m.spoilt = nil, true
+	select {
+	case <-u.stops:
+		m.told()
+	default:
+	}
+}
+
+// stops returns the channel of signals to stop while an upgrade is under way, or nil.
+func (m *master) stops() <-chan os.Signal {
+	if m.upgrade == nil {
+		return nil
+	}
+	return m.upgrade.stops
 }
 
 // handOverPause is how long the master waits before it tries again to hand over.
@@ -140,7 +166,8 @@ const handOverPause = 5 * time.Millisecond
 
 // handOver makes this process the next master. The workers do not notice.
 func (m *master) handOver(now time.Time) {
-	l := legacy{Configured: m.cfg.Workers, Generation: m.generation, Upgrades: m.upgrades + 1}
+	// The proof and what adopt does are one reload.
+	l := legacy{Configured: m.cfg.Workers, Generation: m.generation - 1, Upgrades: m.upgrades + 1}
 	for _, s := range m.slots {
 		w := s.worker
 		l.Workers = append(l.Workers, heir{
@@ -155,8 +182,31 @@ func (m *master) handOver(now time.Time) {
 	m.abandon(err)
 }
 
-// isQuiet says whether nobody has said anything to the master that it has not heeded yet.
-func (m *master) isQuiet() bool { return len(m.signals) == 0 && !m.isAskedToStop() }
+// isQuiet says whether nobody has said anything to the master that it has not heeded yet. It looks at the signals to stop
+// themselves, as the caller's context ends a little later.
+func (m *master) isQuiet() bool {
+	m.sys.deliver()
+	return len(m.signals) == 0 && len(m.stops()) == 0 && !m.isAskedToStop()
+}
+
+// watchStops gets the signals to stop too, beside the caller, until the end.
+func watchStops() (stops <-chan os.Signal, end func()) {
+	c := make(chan os.Signal, 1)
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		if !signal.Ignored(sig) {
+			signal.Notify(c, sig)
+		}
+	}
+	return c, func() { signal.Stop(c) }
+}
+
+// deliverSignals returns when the signals that this process has taken from the kernel are in the channels of all who want
+// them: Stop waits for that, so that none falls between two.
+func deliverSignals() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGUSR2) // which somebody else wants, too, so that nothing changes
+	signal.Stop(c)
+}
 
 // adopt takes over from the master before. Its workers go on, and are replaced one by one: they are to be what this
 // program makes them.

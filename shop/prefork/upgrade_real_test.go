@@ -6,17 +6,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // install puts a program at the path, as a deployment does: written beside it, then renamed.
 func install(t *testing.T, path string, write func(*os.File) error) {
 	t.Helper()
+	syscall.ForkLock.RLock() // a process that is forked now would have the file open, and so it could not be executed
+	defer syscall.ForkLock.RUnlock()
 	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
 	if err != nil {
 		t.Fatal(err)
@@ -200,8 +206,9 @@ func TestUpgradeToBrokenWorkers(t *testing.T) {
 	}
 }
 
-// Signals that come while one program becomes the next wait for the next one. They would end it: it does not heed them yet.
-func TestUpgradeLosesNoSignal(t *testing.T) {
+// Signals that come while one program becomes the next do not end it, although it does not heed them yet, and more
+// upgrades than one are none at a time.
+func TestUpgradeUnderSignals(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "program")
 	install(t, path, build("1"))
@@ -227,6 +234,58 @@ func TestUpgradeLosesNoSignal(t *testing.T) {
 	close(stop)
 	<-stopped
 	master.await("all is calm", func(r Roster) bool { return settled(r) && r.Upgrades >= after.Upgrades })
+}
+
+// A signal to stop is not lost, whenever it comes: the program that is heeds it, or the one that follows, or it ends the
+// one that follows while that starts and does not heed signals yet.
+func TestUpgradeStopsWhenTold(t *testing.T) {
+	t.Parallel()
+	const moments = 12
+	var longest time.Duration
+	for i := range moments {
+		path := filepath.Join(t.TempDir(), "program")
+		install(t, path, build("1"))
+		master := execMasterAt(t, path, behaveWell)
+		before := master.await("the master is ready", settled)
+		install(t, path, build("2"))
+		asked := time.Now()
+		master.signal(syscall.SIGUSR2)
+		switch {
+		case i == 0: // how long it takes
+			master.upgraded(path, 1, before)
+			longest = time.Since(asked)
+		case i%2 == 0: // anywhere
+			<-time.After(longest * time.Duration(i) / moments)
+		default: // about when one program becomes the other
+			master.await("the proof", func(r Roster) bool { return r.Workers[0].PID != before.Workers[0].PID })
+			<-time.After(time.Duration(i) * time.Millisecond / 2)
+		}
+		master.signal(syscall.SIGTERM)
+		if err := master.end(); err != nil && err.Error() != "signal: terminated" {
+			t.Errorf("moment %d: it ended with %v, want exit code 0 or the signal", i, err)
+		}
+		eventually(t, "the port is free", func() bool { return isFree(before.Addr) })
+	}
+}
+
+// What the process has taken from the kernel is on its way through other goroutines. None of it is missed.
+func TestDeliverSignals(t *testing.T) { //nolint:paralleltest // other tests count this process's signals
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, syscall.SIGWINCH)
+	defer signal.Stop(got)
+	for i := range 1000 {
+		if err := unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGWINCH); err != nil { // taken before this returns
+			t.Fatal(err)
+		}
+		deliverSignals()
+		select {
+		case <-got:
+		default:
+			t.Fatalf("signal %d is not there", i)
+		}
+	}
 }
 
 // A worker starts with no signal blocked, although the master that follows another has some.

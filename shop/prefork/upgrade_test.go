@@ -42,7 +42,7 @@ func TestUpgradeRehearsesAndProvesBeforeItHandsOver(t *testing.T) {
 		}
 		l := w.handOver[0]
 		if len(l.Workers) != 2 || l.Workers[0].PID != w.only(0).pid || l.Workers[1].PID != w.only(1).pid || l.Workers[1].Requests != 42 ||
-			l.Generation != 1 || l.Upgrades != 1 || l.Configured != 2 {
+			l.Generation != 0 || l.Upgrades != 1 || l.Configured != 2 {
 			t.Errorf("it leaves %+v", l)
 		}
 		w.pass(handOverPause)
@@ -147,6 +147,31 @@ func TestUpgradeEndsWithTheMaster(t *testing.T) {
 		}
 		if err := w.stop(); err != nil { // waits for the rehearsal, which waits for the master
 			t.Error(err)
+		}
+	})
+}
+
+// The caller's context does not end as soon as the signal is there.
+func TestUpgradeSeesASignalToStopAtTheLastMoment(t *testing.T) {
+	inWorld(t, still(1), func(w *world) {
+		w.allReady(1)
+		w.send(syscall.SIGUSR2)
+		w.judge(nil)
+		w.onItsWay = syscall.SIGTERM
+		w.proveFirst()
+		if err := w.result(); err != nil || len(w.handOver) != 0 {
+			t.Errorf("err = %v, %d programs followed", err, len(w.handOver))
+		}
+	})
+}
+
+func TestUpgradeSeesASignalToStop(t *testing.T) {
+	inWorld(t, still(1), func(w *world) {
+		w.allReady(1)
+		w.send(syscall.SIGUSR2)
+		w.stops <- syscall.SIGTERM
+		if err := w.result(); err != nil || strings.Count(w.log.String(), "stopping the workers") != 1 {
+			t.Errorf("err = %v", err)
 		}
 	})
 }
