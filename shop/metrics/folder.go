@@ -29,18 +29,42 @@ const (
 // sharedMemory is a file system in memory, on Linux: files that are written for each scrape should not wait for a disk.
 const sharedMemory = "/dev/shm"
 
-// NewFolder makes a folder that only this user can look into, in memory where that is possible and else in the temporary
-// folder. The caller removes it in the end.
+// NewFolder makes a folder that only this user can look into: in the service's own folder where systemd gives it one
+// (RUNTIME_DIRECTORY), else in memory where that is possible, else in the temporary folder. Of /dev/shm logind deletes what a
+// user leaves there when the last session ends (RemoveIPC), so a service of systemd had better have the first. The caller
+// removes the folder in the end.
 func NewFolder() (Folder, error) {
-	dir, err := os.MkdirTemp(sharedMemory, "flashsale-")
-	if err != nil {
-		dir, err = os.MkdirTemp("", "flashsale-")
+	own, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":") // the first of several
+	var failed error
+	for _, parent := range []string{own, sharedMemory, os.TempDir()} {
+		if parent == "" {
+			continue
+		}
+		folder, err := newFolderIn(parent)
+		if err == nil {
+			return folder, nil
+		}
+		failed = errors.Join(failed, err)
 	}
-	if err != nil {
-		return "", fmt.Errorf("metrics: %w", err)
-	}
-	return Folder(dir), nil
+	return "", fmt.Errorf("metrics: %w", failed)
 }
+
+// newFolderIn makes a folder that has room for a file.
+func newFolderIn(parent string) (Folder, error) {
+	dir, err := os.MkdirTemp(parent, "flashsale-")
+	if err != nil {
+		return "", err
+	}
+	folder := Folder(dir)
+	if err := folder.write(retiredFile, make([]byte, probeSize)); err != nil {
+		folder.Remove()
+		return "", err
+	}
+	return folder, os.Remove(folder.path(retiredFile))
+}
+
+// probeSize is about what the figures of one worker need.
+const probeSize = 16 << 10
 
 // Remove removes the folder and all that is in it. It may be called concurrently and again.
 func (f Folder) Remove() {

@@ -54,12 +54,14 @@ type Group struct {
 	served sync.WaitGroup
 	saving sync.Mutex
 	saved  []byte // what the file holds; guarded by saving
+	failed func(error)
+	once   sync.Once // for failed
 }
 
 // Join makes this process answer the others, until Close. own gives the figures of this process, peers all workers, this
-// one too. The error says that the others cannot reach it; the Group then shows what it can.
-func Join(folder Folder, own prometheus.Gatherer, peers func() []Peer) (*Group, error) {
-	g := &Group{folder: folder, pid: os.Getpid(), own: own, peers: peers}
+// one too. failed is called once, when the sums of this process cannot be saved for the first time. The error says that the others cannot reach it; the Group then shows what it can.
+func Join(folder Folder, own prometheus.Gatherer, peers func() []Peer, failed func(error)) (*Group, error) {
+	g := &Group{folder: folder, pid: os.Getpid(), own: own, peers: peers, failed: failed}
 	if folder == "" {
 		return g, errors.New("metrics: the workers have no folder to meet in")
 	}
@@ -130,9 +132,13 @@ func (g *Group) save(families []*dto.MetricFamily) {
 	if encode(&text, sums) != nil || bytes.Equal(text.Bytes(), g.saved) {
 		return
 	}
-	if g.folder.write(g.name(lastSuffix), text.Bytes()) == nil { // a full disk must not stop the answer
-		g.saved = text.Bytes()
+	if err := g.folder.write(g.name(lastSuffix), text.Bytes()); err != nil { // a full disk must not stop the answer
+		if g.failed != nil {
+			g.once.Do(func() { g.failed(err) })
+		}
+		return
 	}
+	g.saved = text.Bytes()
 }
 
 // Gather returns the figures of all workers. It takes no longer than the slowest one that answers in time.

@@ -225,7 +225,7 @@ func TestFolderIsPrivate(t *testing.T) {
 	if _, err := os.Stat(string(folder)); !os.IsNotExist(err) {
 		t.Errorf("still there: %v", err)
 	}
-	if _, err := Join(folder, prometheus.NewRegistry(), serving()); err == nil {
+	if _, err := Join(folder, prometheus.NewRegistry(), serving(), nil); err == nil {
 		t.Error("a folder that is not there is no error")
 	}
 }
@@ -304,4 +304,43 @@ func BenchmarkGather(b *testing.B) {
 	}
 	used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
 	b.ReportMetric(float64(used)/1e6/float64(b.N), "cpu-ms/op") // of all eight and who asks; says more on a busy machine
+}
+
+// What cannot be saved is said once, and the answer comes all the same.
+func TestSaysThatItCannotSave(t *testing.T) {
+	t.Parallel()
+	said := 0
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "orders_total", Help: "Orders."}))
+	g, err := Join(Folder(t.TempDir()+"/nowhere"), registry, serving(), func(error) { said++ })
+	if err == nil {
+		t.Error("it listens in a folder that is not there")
+	}
+	for range 2 {
+		if _, err := g.Gather(); err != nil {
+			t.Error(err)
+		}
+	}
+	if said != 1 {
+		t.Errorf("it is said %d times, want 1", said)
+	}
+}
+
+func TestFolderIsTheServicesOwn(t *testing.T) {
+	own := t.TempDir()
+	t.Setenv("RUNTIME_DIRECTORY", own+":/nowhere")
+	folder, err := NewFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Remove()
+	if filepath.Dir(string(folder)) != own {
+		t.Errorf("the folder is %s, want it in %s", folder, own)
+	}
+	t.Setenv("RUNTIME_DIRECTORY", own+"/nowhere")
+	other, err := NewFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Remove()
 }

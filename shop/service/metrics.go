@@ -26,7 +26,9 @@ func (t Topology) figures(b *Backend) figures {
 		return figures{Gatherer: b.Metrics}
 	}
 	metrics.Register(prometheus.WrapRegistererWith(prometheus.Labels{metrics.WorkerLabel: strconv.Itoa(t.Slot)}, b.Metrics))
-	group, err := metrics.Join(t.folder, b.Metrics, t.peers)
+	group, err := metrics.Join(t.folder, b.Metrics, t.peers, func(err error) {
+		b.Log.Warn("the figures of this worker cannot be saved: sums in /metrics may fall when it ends", "error", err)
+	})
 	if err != nil {
 		b.Log.Warn("/metrics of the other workers will lack this one", "error", err)
 	}

@@ -46,7 +46,9 @@ type selling struct{ Guard, DatabaseURL, RedisURL string }
 
 func (c *Config) selling() selling { return selling{c.Guard, c.DatabaseURL, c.RedisURL} }
 
-func (c *Config) sell(s selling) { c.Guard, c.DatabaseURL, c.RedisURL = s.Guard, s.DatabaseURL, s.RedisURL }
+func (c *Config) sell(s selling) {
+	c.Guard, c.DatabaseURL, c.RedisURL = s.Guard, s.DatabaseURL, s.RedisURL
+}
 
 // Budget is how many workers a master has, and what each of them may use.
 type Budget struct {
