@@ -52,8 +52,8 @@ type Config struct {
 
 	Scaling Scaling // lets the number of workers follow the load; off
 
-	// Command names what to execute. It is called at start and at each SIGHUP, so it can read configuration anew; an error
-	// at SIGHUP is logged and changes nothing. nil: this program with the same arguments and environment.
+	// Command names what to execute. It is called at start, at each SIGHUP and SIGUSR2, so it can read configuration anew; an error
+	// at a signal is logged and changes nothing. nil: this program with the same arguments and environment.
 	Command func() (Command, error)
 
 	// OnChange is called with every change of the workers, request counts excepted. It must return quickly: the master
