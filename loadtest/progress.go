@@ -20,9 +20,6 @@ import (
 	"example.com/flashsale/loadtest/schedule"
 )
 
-// progressEvery is how often the view of a load changes.
-const progressEvery = 250 * time.Millisecond
-
 // liveFlags say how a command is watched.
 type liveFlags struct {
 	Plain bool   `group:"Live view" help:"In a terminal, one line of progress instead of a view that redraws. With TERM=dumb only what begins is said, and without a terminal nothing. NO_COLOR removes the colours."`
