@@ -125,6 +125,16 @@ func (p *masterProcess) end() error {
 	}
 }
 
+// endsWithin reports whether the master ends in that time, and what its wait says then.
+func (p *masterProcess) endsWithin(limit time.Duration) (err error, ended bool) {
+	select {
+	case err := <-p.exited:
+		return err, true
+	case <-time.After(limit):
+		return nil, false
+	}
+}
+
 // The workers of a killed master finish what they can and are gone in time, those too that would not stop by themselves
 // and those that are paused.
 func TestWorkersDoNotOutliveTheirMaster(t *testing.T) {
