@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -144,6 +145,7 @@ func (b *batch) run() {
 // drain commits batches until nobody waits.
 func (b *batch) drain() {
 	for {
+		b.yield()
 		ids := b.products()
 		if len(ids) == 0 {
 			return
@@ -163,6 +165,26 @@ func (b *batch) pause() {
 	case <-timer.C:
 	case <-b.stop:
 	}
+}
+
+// yield lets the requests that are ready to run come first, until none of them
+// adds an order or the batch is full. Each would run anyway; but if the lock
+// were held meanwhile, the other processes would wait for it, and if the batch
+// were closed, theirs would be another transaction.
+func (b *batch) yield() {
+	for before := -1; ; runtime.Gosched() {
+		n := b.waits()
+		if n == before || n == 0 || n >= b.opt.Size {
+			return
+		}
+		before = n
+	}
+}
+
+func (b *batch) waits() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
 }
 
 // products returns the products that are waited for, each once.
@@ -193,6 +215,7 @@ func productsOf(items []*item) []int64 {
 // gather takes the orders for these products out of the queue, in the order of
 // their arrival, up to the size of a batch.
 func (b *batch) gather(products map[int64]struct{}) []*item {
+	b.yield()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var taken []*item

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -60,6 +61,31 @@ func TestGatherWhileCommitting(t *testing.T) {
 		want := [][]string{{"a"}, {"b", "c", "d"}, {"e"}}
 		if fmt.Sprint(f.batches) != fmt.Sprint(want) {
 			t.Errorf("batches %v, want %v", f.batches, want)
+		}
+	})
+}
+
+// Requests that are ready to run when the first order wakes the committer are
+// in its batch.
+func TestBatchHoldsWhoIsReady(t *testing.T) { // not parallel: it changes GOMAXPROCS
+	before := runtime.GOMAXPROCS(1) // so that all of them are ready before the first one runs
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeSale{}
+		b := newBatch(BatchOptions{Size: 8}.withDefaults(), f.sell)
+		synctest.Wait() // the committer waits
+		var answered sync.WaitGroup
+		for i := range 12 {
+			answered.Go(func() {
+				if _, err := b.Place(t.Context(), buy(1, fmt.Sprint(i))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		answered.Wait()
+		_ = b.Close()
+		if sizes := []int{len(f.batches[0]), len(f.batches[1])}; len(f.batches) != 2 || !slices.Equal(sizes, []int{8, 4}) {
+			t.Errorf("batches %v, want one of 8 orders, which is full, and one of 4", f.batches)
 		}
 	})
 }
