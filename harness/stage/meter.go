@@ -21,12 +21,13 @@ type Usage struct {
 
 // Meter samples a process tree until Stop.
 type Meter struct {
+	laps chan chan Usage
 	stop chan struct{}
 	done chan struct{}
 	// Only the sampling goroutine touches these until done is closed.
 	pid        int
 	goroutines func(context.Context) int
-	usage      Usage
+	usage, lap Usage                   // since the start, and since the last lap
 	processes  map[processKey]counters // CPU seconds
 	threads    map[threadKey]counters  // context switches
 }
@@ -42,17 +43,17 @@ type threadKey struct {
 	tid     int
 }
 
-// counters holds first and last values. What was there at the first sample counts from that value, what came later
-// from 0; what has ended keeps its last values.
-type counters struct {
-	first, last struct {
-		cpu                    float64
-		voluntary, involuntary uint64
-	}
+// counters holds the values at the first sample, at the last lap, and at the last sample. What was there at the first
+// sample counts from that value, what came later from 0; what has ended keeps its last values.
+type counters struct{ first, lap, last count }
+
+type count struct {
+	cpu                    float64
+	voluntary, involuntary uint64
 }
 
 // Measure starts to sample the process pid and its descendants from /proc and returns when the first sample is taken.
-// The caller has to call Stop. A switch of context or a moment of CPU time that falls between the last sample and the
+// A sample takes some milliseconds of one core. The caller has to call Stop. A switch of context or a moment of CPU time that falls between the last sample and the
 // end of a thread is not counted. Systems without /proc give a zero Usage.
 func Measure(pid int, every time.Duration) *Meter { return measure(pid, every, nil) }
 
@@ -70,12 +71,24 @@ func (p *Process) Measure(every time.Duration) *Meter {
 
 func measure(pid int, every time.Duration, goroutines func(context.Context) int) *Meter {
 	meter := &Meter{
-		stop: make(chan struct{}), done: make(chan struct{}), pid: pid, goroutines: goroutines,
+		laps: make(chan chan Usage), stop: make(chan struct{}), done: make(chan struct{}), pid: pid, goroutines: goroutines,
 		processes: map[processKey]counters{}, threads: map[threadKey]counters{},
 	}
 	meter.sample(true)
 	go meter.run(every)
 	return meter
+}
+
+// Lap takes a sample and returns what was used since the last lap, or since the start. It blocks until that sample is
+// there, and may be called concurrently. After Stop it returns zero.
+func (m *Meter) Lap() Usage {
+	answer := make(chan Usage, 1)
+	select {
+	case m.laps <- answer:
+		return <-answer
+	case <-m.done:
+		return Usage{}
+	}
 }
 
 // Stop takes a last sample and returns what was used. It blocks until that sample is there; a second call returns the
@@ -92,47 +105,72 @@ func (m *Meter) Stop() Usage {
 
 func (m *Meter) run(every time.Duration) {
 	defer close(m.done)
-	stopAsking := m.askGoroutines(every)
+	asked, stopAsking := m.askGoroutines(every)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			m.sample(false)
-		case <-m.stop:
+		case n := <-asked:
+			m.usage.GoroutinesMax, m.lap.GoroutinesMax = max(m.usage.GoroutinesMax, n), max(m.lap.GoroutinesMax, n)
+		case answer := <-m.laps:
 			m.sample(false)
-			m.total()
-			m.usage.GoroutinesMax = stopAsking()
+			answer <- m.endLap()
+			tick.Reset(every) // this was a sample like any other
+		case <-m.stop:
+			stopAsking()
+			m.sample(false)
+			m.usage.add(m, func(c counters) count { return c.first })
 			return
 		}
 	}
 }
 
-// askGoroutines asks beside the samples, because a stage that is slow to answer must not delay them. The function that
-// it returns ends that and returns the largest answer.
-func (m *Meter) askGoroutines(every time.Duration) (stop func() int) {
+// endLap returns what was used since the last lap, and begins another.
+func (m *Meter) endLap() Usage {
+	used := m.lap
+	used.add(m, func(c counters) count { return c.lap })
+	m.lap = Usage{GoroutinesMax: used.GoroutinesMax} // it holds until the next answer
+	for key, entry := range m.processes {
+		entry.lap = entry.last
+		m.processes[key] = entry
+	}
+	for key, entry := range m.threads {
+		entry.lap = entry.last
+		m.threads[key] = entry
+	}
+	return used
+}
+
+// askGoroutines asks beside the samples, because a stage that is slow to answer must not delay them. The caller has to
+// call stop, which waits for what is under way.
+func (m *Meter) askGoroutines(every time.Duration) (answers <-chan int, stop func()) {
 	if m.goroutines == nil {
-		return func() int { return 0 }
+		return nil, func() {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	largest := make(chan int)
+	asked, ended := make(chan int), make(chan struct{})
 	go func() {
+		defer close(ended)
 		tick := time.NewTicker(every)
 		defer tick.Stop()
-		result := 0
 		for {
-			result = max(result, m.goroutines(ctx))
+			select {
+			case asked <- m.goroutines(ctx):
+			case <-ctx.Done():
+				return
+			}
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
-				largest <- result
 				return
 			}
 		}
 	}()
-	return func() int {
+	return asked, func() {
 		cancel()
-		return <-largest
+		<-ended
 	}
 }
 
@@ -154,16 +192,18 @@ func (m *Meter) sample(first bool) {
 		entry, known := m.processes[key]
 		entry.last.cpu = stat.CPUTime()
 		if first && !known {
-			entry.first = entry.last
+			entry.first, entry.lap = entry.last, entry.last
 		}
 		m.processes[key] = entry
 		threads += stat.NumThreads
 		memory += proportionalSize(process, stat)
 		m.sampleThreads(key, first)
 	}
-	m.usage.ProcessesMax = max(m.usage.ProcessesMax, len(pids))
-	m.usage.ThreadsMax = max(m.usage.ThreadsMax, threads)
-	m.usage.PSSBytesMax = max(m.usage.PSSBytesMax, memory)
+	for _, u := range []*Usage{&m.usage, &m.lap} {
+		u.ProcessesMax = max(u.ProcessesMax, len(pids))
+		u.ThreadsMax = max(u.ThreadsMax, threads)
+		u.PSSBytesMax = max(u.PSSBytesMax, memory)
+	}
 }
 
 // sampleThreads reads the context switches, which /proc has for each thread alone.
@@ -181,20 +221,20 @@ func (m *Meter) sampleThreads(process processKey, first bool) {
 		entry := m.threads[key]
 		entry.last.voluntary, entry.last.involuntary = status.VoluntaryCtxtSwitches, status.NonVoluntaryCtxtSwitches
 		if first {
-			entry.first = entry.last
+			entry.first, entry.lap = entry.last, entry.last
 		}
 		m.threads[key] = entry
 	}
 }
 
-// total adds up the differences.
-func (m *Meter) total() {
+// add adds the differences between what from returns and the last values.
+func (u *Usage) add(m *Meter, from func(counters) count) {
 	for _, entry := range m.processes {
-		m.usage.CPUSeconds += entry.last.cpu - entry.first.cpu
+		u.CPUSeconds += entry.last.cpu - from(entry).cpu
 	}
 	for _, entry := range m.threads {
-		m.usage.Voluntary += int64(entry.last.voluntary - entry.first.voluntary)
-		m.usage.Involuntary += int64(entry.last.involuntary - entry.first.involuntary)
+		u.Voluntary += int64(entry.last.voluntary - from(entry).voluntary)
+		u.Involuntary += int64(entry.last.involuntary - from(entry).involuntary)
 	}
 }
 

@@ -44,18 +44,55 @@ func TestMeasureOfNothing(t *testing.T) {
 	}
 }
 
-func TestTotalCountsDifferences(t *testing.T) {
+func TestLapsCountDifferences(t *testing.T) {
 	var old, young counters
-	old.first.cpu, old.last.cpu = 10, 12
-	old.first.voluntary, old.last.voluntary = 100, 130
-	young.last.cpu, young.last.involuntary = 1, 5 // seen first after the start: counts from 0
+	old.first = count{cpu: 10, voluntary: 100}
+	old.lap = count{cpu: 11, voluntary: 120}
+	old.last = count{cpu: 12, voluntary: 130}
+	young.last = count{cpu: 1, involuntary: 5} // seen first after the lap: counts from 0
 	meter := Meter{
+		lap:       Usage{ProcessesMax: 2, GoroutinesMax: 7},
 		processes: map[processKey]counters{{pid: 1}: old, {pid: 2}: young},
 		threads:   map[threadKey]counters{{tid: 1}: old, {tid: 2}: young},
 	}
-	meter.total()
-	if want := (Usage{CPUSeconds: 3, Voluntary: 30, Involuntary: 5}); meter.usage != want {
-		t.Errorf("usage %+v, want %+v", meter.usage, want)
+	var whole Usage
+	whole.add(&meter, func(c counters) count { return c.first })
+	if want := (Usage{CPUSeconds: 3, Voluntary: 30, Involuntary: 5}); whole != want {
+		t.Errorf("usage %+v, want %+v", whole, want)
+	}
+	if lap, want := meter.endLap(), (Usage{ProcessesMax: 2, GoroutinesMax: 7, CPUSeconds: 2, Voluntary: 10, Involuntary: 5}); lap != want {
+		t.Errorf("lap %+v, want %+v", lap, want)
+	}
+	if lap, want := meter.endLap(), (Usage{GoroutinesMax: 7}); lap != want {
+		t.Errorf("lap in which nothing happened %+v, want %+v", lap, want)
+	}
+}
+
+// What laps see adds up to what the meter sees.
+func TestLap(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs /proc")
+	}
+	process := startFake(t, "FAKE_CHILD=1")
+	meter := process.Measure(time.Minute) // no sample but those of the laps
+	pids := process.Tree()
+	var sum float64
+	for range 2 {
+		before := processCPU(pids[1])
+		waitFor(t, "the child to burn CPU time", func() bool { return processCPU(pids[1]) > before+0.1 })
+		lap := meter.Lap()
+		if lap.ProcessesMax != 2 || lap.PSSBytesMax < 1<<20 || lap.CPUSeconds < 0.05 || lap.Voluntary+lap.Involuntary <= 0 {
+			t.Errorf("a lap %+v", lap)
+		}
+		sum += lap.CPUSeconds
+	}
+	sum += meter.Lap().CPUSeconds
+	whole := meter.Stop().CPUSeconds
+	if whole < sum-0.001 || whole > sum+0.5 {
+		t.Errorf("the laps used %v CPU seconds, and all together %v", sum, whole)
+	}
+	if late := meter.Lap(); late != (Usage{}) {
+		t.Errorf("a lap after the end used %+v", late)
 	}
 }
 

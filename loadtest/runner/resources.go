@@ -10,10 +10,17 @@ import (
 	"example.com/flashsale/loadtest/report"
 )
 
-const (
-	meterEvery   = 250 * time.Millisecond
-	sessionEvery = 200 * time.Millisecond
-)
+// sessionEvery is how often the stage's sessions are counted.
+const sessionEvery = 200 * time.Millisecond
+
+// meterEvery is how often a stage's processes are looked at. That costs some milliseconds of a core, in which a request
+// may have to wait, so it is rare unless all may be over in a moment.
+func (cfg Config) meterEvery() time.Duration {
+	if cfg.Workload == attack.FlashSale {
+		return 250 * time.Millisecond
+	}
+	return sampleEvery
+}
 
 // Meter starts to measure the processes of a stage on this machine. The returned meter must be stopped.
 type Meter func(every time.Duration) *stage.Meter
@@ -23,7 +30,8 @@ type meters struct {
 	target   Target
 	usage    *stage.Meter
 	sessions *database.ConnectionSampler
-	scraped  scrape
+	scraped  scrape // at the start
+	latest   scrape // at the last lap
 }
 
 func startMeters(ctx context.Context, cfg Config) *meters {
@@ -32,14 +40,26 @@ func startMeters(ctx context.Context, cfg Config) *meters {
 		m.sessions = cfg.DB.SampleConnections(ctx, cfg.Target.Stage(), sessionEvery)
 	}
 	if cfg.Meter != nil {
-		m.usage = cfg.Meter(meterEvery)
+		m.usage = cfg.Meter(cfg.meterEvery())
 	} else {
 		m.scraped = scrapeMetrics(ctx, cfg.Target)
+		m.latest = m.scraped
 	}
 	return m
 }
 
-// stop ends all meters, also when the run failed, and returns what they saw.
+// lap returns what was used since the last lap, or since the start. It asks the target also when ctx has ended: the
+// last part of a run counts. One goroutine at a time may call it.
+func (m *meters) lap(ctx context.Context) report.Resources {
+	if m.usage != nil {
+		return fromUsage(m.usage.Lap())
+	}
+	before := m.latest
+	m.latest = scrapeMetrics(context.WithoutCancel(ctx), m.target)
+	return before.until(m.latest)
+}
+
+// stop ends all meters, also when the run failed, and returns what they saw. No lap may follow.
 func (m *meters) stop(ctx context.Context) report.Resources {
 	var r report.Resources
 	if m.usage != nil {

@@ -57,7 +57,8 @@ func Run(ctx context.Context, cfg Config) (report.Run, error) {
 	}
 	sales := watchSales(ctx, &cfg, products)
 	defer sales.stop()
-	meters, sampler := startMeters(ctx, cfg), startSampler(ctx, cfg)
+	meters := startMeters(ctx, cfg)
+	sampler := startSampler(ctx, cfg, meters)
 	result, err := drive(ctx, attackConfig(cfg))
 	sales.ask()
 	seen, resources := sampler.stop(), meters.stop(ctx)

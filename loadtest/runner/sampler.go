@@ -52,14 +52,16 @@ type samples struct {
 // so that a stage that is slow to answer delays neither of the others; stop waits for them.
 type sampler struct {
 	cfg    Config
+	meters *meters
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 	seen   samples
 }
 
-func startSampler(ctx context.Context, cfg Config) *sampler {
+// startSampler takes the laps of m.
+func startSampler(ctx context.Context, cfg Config, m *meters) *sampler {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &sampler{cfg: cfg, cancel: cancel}
+	s := &sampler{cfg: cfg, meters: m, cancel: cancel}
 	s.ended.Go(func() { s.watchUsage(ctx) })
 	if cfg.DB != nil {
 		s.ended.Go(func() { s.watchStock(ctx) })
@@ -80,26 +82,12 @@ func (s *sampler) stop() samples {
 // watchUsage measures second after second, and the rest at the end.
 func (s *sampler) watchUsage(ctx context.Context) {
 	for ctx.Err() == nil {
-		measure := s.startSpan(ctx)
 		began := time.Now()
 		pause(ctx, sampleEvery)
-		used := measure()
+		used := s.meters.lap(ctx)
 		if at := time.Now(); at.Sub(began) >= minUsageSpan {
 			s.seen.usage = append(s.seen.usage, usageSample{at, at.Sub(began), used})
 		}
-	}
-}
-
-// startSpan begins to measure; the function that it returns says what was used since. It asks the target also when ctx
-// has ended: the last part of a run counts.
-func (s *sampler) startSpan(ctx context.Context) func() report.Resources {
-	if s.cfg.Meter != nil {
-		meter := s.cfg.Meter(2 * sampleEvery) // a sample at its start and one at its end
-		return func() report.Resources { return fromUsage(meter.Stop()) }
-	}
-	before := scrapeMetrics(ctx, s.cfg.Target)
-	return func() report.Resources {
-		return before.until(scrapeMetrics(context.WithoutCancel(ctx), s.cfg.Target))
 	}
 }
 
