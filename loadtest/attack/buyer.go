@@ -25,7 +25,7 @@ func NewBuyer(target string, o Order, start time.Time, timeout time.Duration) (*
 	b := &Buyer{order: o, keys: newKeySource()}
 	b.client = client{
 		conn: newConn(newDialer(to.addr, ""), timeout), request: newRequest(to, o, o.ProductID),
-		answers: answerReader{codes: &b.codes}, products: []int64{o.ProductID}, start: start,
+		codes: &b.codes, products: []int64{o.ProductID}, start: start,
 	}
 	return b, nil
 }

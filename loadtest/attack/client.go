@@ -15,7 +15,7 @@ const restsAfter = 10 * time.Millisecond
 type client struct {
 	conn     *conn
 	request  request
-	answers  answerReader
+	codes    *codeTable
 	products []int64
 	start    time.Time // of the run; set before the first send
 	usedAt   time.Time // when the last answer came
@@ -36,7 +36,7 @@ func (c *client) send(ctx context.Context, rec *record) (answer, bool) {
 			return ans, false
 		}
 		rec.class = Failed
-		rec.code = c.answers.codes.id([]byte(dialCode(err)))
+		rec.code = c.codes.id([]byte(dialCode(err)))
 		rec.latency = time.Since(c.start) - rec.sentAt
 		return ans, true
 	}
@@ -44,14 +44,17 @@ func (c *client) send(ctx context.Context, rec *record) (answer, bool) {
 	c.request.setProduct(c.products[rec.product])
 	err := c.conn.begin(c.request.bytes, now)
 	if err == nil {
-		ans, err = c.answers.read(c.conn, rec)
+		err = c.conn.await()
+	}
+	if err == nil {
+		ans, err = readAnswer(c.conn, c.codes, rec)
 	}
 	c.usedAt = time.Now()
 	rec.latency = c.usedAt.Sub(c.start) - rec.sentAt
 	if err != nil {
 		c.giveUp(rec, err)
-	} else if ans.close || c.conn.reader.Buffered() > 0 {
-		c.conn.close() // more than an answer came: the next one could not be told from it
+	} else if ans.close {
+		c.conn.close()
 	}
 	return ans, true
 }
@@ -63,7 +66,7 @@ func (c *client) giveUp(rec *record, err error) {
 	if errors.Is(err, errAnswerTooLarge) {
 		code = CodeTooLarge
 	}
-	rec.class, rec.code, rec.status = class, c.answers.codes.id([]byte(code)), 0
+	rec.class, rec.code, rec.status = class, c.codes.id([]byte(code)), 0
 	c.conn.close()
 }
 

@@ -1,7 +1,6 @@
 package attack
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -11,9 +10,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// readBufferSize bounds the head of an answer.
-const readBufferSize = 4 << 10
 
 // deadlineSlack is the part of the time-out by which a deadline may be late. To
 // set a deadline costs a timer operation, so it is renewed only when it has come
@@ -30,11 +26,10 @@ type conn struct {
 	dial    dialFunc
 	timeout time.Duration
 
-	reader   *bufio.Reader      // reads from conn itself
 	wire     net.Conn           // nil while there is no connection
-	raw      rawConn            // the fast way to wire; see exchange
+	raw      rawConn            // the fast way to wire; see await
 	stepFunc func(uintptr) bool // step, as a value that is made once
-	pending  []byte             // what is to be written before the next read
+	pending  []byte             // what is to be written before the answer can come
 	written  bool               // a byte of the request has left
 	readErr  error              // of the last read
 	deadline time.Time          // that is set on wire
@@ -46,7 +41,6 @@ type conn struct {
 func newConn(dial dialFunc, timeout time.Duration) *conn {
 	c := &conn{dial: dial, timeout: timeout}
 	c.stepFunc = c.step
-	c.reader = bufio.NewReaderSize(c, readBufferSize)
 	return c
 }
 
@@ -70,7 +64,6 @@ func (c *conn) open(ctx context.Context) error {
 	c.wire = wire
 	c.raw.attach(wire)
 	c.deadline = time.Time{}
-	c.reader.Reset(c)
 	return nil
 }
 
@@ -94,7 +87,7 @@ func (c *conn) interrupt() {
 	}
 }
 
-// begin stages a request: the first read of the answer writes it.
+// begin stages a request: await writes it.
 func (c *conn) begin(request []byte, now time.Time) error {
 	c.pending, c.written, c.readErr = request, false, nil
 	if now.Add(c.timeout).After(c.deadline) {
@@ -120,31 +113,29 @@ func (c *conn) wasInterrupted() bool {
 	return c.interrupted
 }
 
-// Read writes the staged request, if there is one, and reads what comes back.
-func (c *conn) Read(p []byte) (int, error) {
-	var n int
-	var err error
+// await writes the staged request and blocks until something of the answer has come, or the connection has ended.
+// Where file descriptors cannot be used directly, only the first read of the answer blocks.
+func (c *conn) await() error {
 	if c.raw.usable() {
-		n, err = c.exchange(p)
-	} else {
-		n, err = c.exchangePortably(p)
+		if err := c.writeAndWait(); err != nil || len(c.pending) == 0 {
+			c.readErr = err
+			return err
+		}
 	}
+	n, err := c.wire.Write(c.pending)
+	c.written = c.written || n > 0
+	c.pending = nil
+	c.readErr = err
+	return err
+}
+
+// Read reads what has come of the answer.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.wire.Read(p)
 	if err != nil {
 		c.readErr = err
 	}
 	return n, err
-}
-
-func (c *conn) exchangePortably(p []byte) (int, error) {
-	if len(c.pending) > 0 {
-		n, err := c.wire.Write(c.pending)
-		c.written = c.written || n > 0
-		c.pending = nil
-		if err != nil {
-			return 0, err
-		}
-	}
-	return c.wire.Read(p)
 }
 
 // loss says what became of a request whose answer did not come.

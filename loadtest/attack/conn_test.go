@@ -201,7 +201,10 @@ func TestLargeRequest(t *testing.T) {
 	if err := c.begin(make([]byte, size), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if head, err := c.reader.Peek(len(receipt)); err != nil || string(head) != receipt || received.Load() != size {
+	if err := c.await(); err != nil {
+		t.Fatal(err)
+	}
+	if head, err := bufio.NewReader(c).Peek(len(receipt)); err != nil || string(head) != receipt || received.Load() != size {
 		t.Errorf("got %q after %d bytes, %v", head, received.Load(), err)
 	}
 }

@@ -4,7 +4,6 @@ package attack
 
 import (
 	"errors"
-	"io"
 	"net"
 	"syscall"
 )
@@ -12,9 +11,7 @@ import (
 // rawConn is a connection whose file descriptor can be used directly.
 type rawConn struct {
 	raw syscall.RawConn
-	buf []byte // of the read going on
-	n   int
-	err error
+	err error // of the last write
 }
 
 func (r *rawConn) usable() bool { return r.raw != nil }
@@ -27,45 +24,33 @@ func (r *rawConn) attach(wire net.Conn) {
 	}
 }
 
-// exchange is exchangePortably with one system call less. A net.Conn's Read tries
-// at once and finds nothing, for the service has not answered yet, and only then
-// waits. Here the request is written inside the wait's own loop, after the runtime
-// has armed it: a wake-up cannot be missed, and the first read is one that succeeds.
-func (c *conn) exchange(p []byte) (int, error) {
-	r := &c.raw
-	r.buf, r.n, r.err = p, 0, nil
-	if err := r.raw.Read(c.stepFunc); err != nil {
-		return 0, err
+// writeAndWait writes the request and waits for the answer with one system call less than a Write and a Read. A
+// net.Conn's Read tries at once and finds nothing, for the service has not answered yet, and only then waits. Here the
+// request is written inside the wait's own loop, after the runtime has armed it: a wake-up cannot be missed, and the
+// first read is one that succeeds. Meanwhile the user needs no buffer. What did not fit into the socket's buffer stays
+// in c.pending.
+func (c *conn) writeAndWait() error {
+	c.raw.err = nil
+	if err := c.raw.raw.Read(c.stepFunc); err != nil {
+		return err
 	}
-	if r.err == nil && len(c.pending) > 0 {
-		return c.exchangePortably(p) // the socket's buffer was full
-	}
-	if r.err == nil && r.n == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	return r.n, r.err
+	return c.raw.err
 }
 
-// step is called when the descriptor may be ready; it returns false to wait.
+// step is called before the wait and after it; it returns false to wait.
 func (c *conn) step(fd uintptr) bool {
-	r := &c.raw
-	if len(c.pending) > 0 {
-		n, err := retry(func() (int, error) { return syscall.Write(int(fd), c.pending) })
-		if n > 0 {
-			c.written = true
-			c.pending = c.pending[n:]
-		}
-		if err != nil && !errors.Is(err, syscall.EAGAIN) {
-			r.err = err
-		}
-		return r.err != nil || len(c.pending) > 0
+	if len(c.pending) == 0 {
+		return true // the answer is here
 	}
-	n, err := retry(func() (int, error) { return syscall.Read(int(fd), r.buf) })
-	if errors.Is(err, syscall.EAGAIN) {
-		return false
+	n, err := retry(func() (int, error) { return syscall.Write(int(fd), c.pending) })
+	if n > 0 {
+		c.written = true
+		c.pending = c.pending[n:]
 	}
-	r.n, r.err = max(n, 0), err
-	return true
+	if err != nil && !errors.Is(err, syscall.EAGAIN) {
+		c.raw.err = err
+	}
+	return c.raw.err != nil || len(c.pending) > 0
 }
 
 // retry repeats a system call that a signal interrupted before it did anything.

@@ -97,6 +97,7 @@ func Merge(parts ...*Result) (*Result, error) {
 		return nil, errors.New("nothing to merge")
 	}
 	all := &Result{Start: parts[0].Start, recipe: parts[0].recipe, codes: &codeTable{}}
+	all.recipe.MemoryBytes = 0
 	for _, part := range parts {
 		if part.Start.Before(all.Start) {
 			all.Start = part.Start
@@ -131,6 +132,7 @@ func (r *Result) join(part *Result) error {
 		mine.Plan.Peak += its.Plan.Peak
 	}
 	mine.CPUShare += its.CPUShare
+	mine.MemoryBytes += its.MemoryBytes
 	r.Interrupted = r.Interrupted || part.Interrupted
 	later := part.Start.Sub(r.Start)
 	for _, log := range part.logs {

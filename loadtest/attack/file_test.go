@@ -74,6 +74,9 @@ func TestMerge(t *testing.T) {
 	if !all.Start.Equal(start) || (all.Elapsed-end).Abs() > time.Microsecond {
 		t.Errorf("from %v for %v; want %v, %v", all.Start, all.Elapsed, start, end)
 	}
+	if mine := residentMemory(); all.MemoryBytes < mine || all.MemoryBytes > 3*mine { // the parts' together
+		t.Errorf("%d bytes in two generators, and this process has %d", all.MemoryBytes, mine)
+	}
 	if all.Patience != 3*time.Second {
 		t.Errorf("patience %v", all.Patience)
 	}

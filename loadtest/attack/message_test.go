@@ -158,10 +158,10 @@ func TestReadAnswer(t *testing.T) {
 		{"closing", problem(504, "Connection: close\r\n", `{"code":"timeout"}`), record{class: Unknown, status: 504}, "timeout", answer{noRetryAfter, true}},
 	}
 	var codes codeTable
-	reader := answerReader{codes: &codes} // one for all: nothing must be left over
+	reader := newAnswerReader() // one for all: nothing must be left over
 	for _, tt := range tests {
 		var got record
-		ans, err := reader.read(&conn{reader: bufio.NewReader(strings.NewReader(tt.bytes))}, &got)
+		ans, err := reader.read(strings.NewReader(tt.bytes), &codes, &got)
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
@@ -176,9 +176,9 @@ func TestReadAnswer(t *testing.T) {
 }
 
 func TestReadAnswerBounds(t *testing.T) {
-	reader := answerReader{codes: &codeTable{}}
+	reader := newAnswerReader()
 	read := func(bytes string) error {
-		_, err := reader.read(&conn{reader: bufio.NewReaderSize(strings.NewReader(bytes), readBufferSize)}, &record{})
+		_, err := reader.read(strings.NewReader(bytes), &codeTable{}, &record{})
 		return err
 	}
 	if err := read(problem(500, "", strings.Repeat("x", maxResponseBody))); err != nil {
@@ -226,19 +226,17 @@ func TestParseTarget(t *testing.T) {
 // What is done for every request must not make work for the garbage collector.
 func TestNoMemoryPerRequest(t *testing.T) {
 	var codes codeTable
-	reader := answerReader{codes: &codes}
+	reader := newAnswerReader()
 	r := newRequest(target{}, Order{UserID: 1, ProductID: 7, Quantity: 1}, 7)
 	keys := newKeySource()
 	for _, bytes := range []string{receipt, problem(409, "", `{"code":"out_of_stock"}`), problem(503, "Retry-After: 1\r\n", `{"code":"overloaded"}`)} {
 		source := strings.NewReader(bytes)
-		c := &conn{reader: bufio.NewReader(source)}
 		var rec record
 		got := testing.AllocsPerRun(1000, func() {
 			source.Reset(bytes)
-			c.reader.Reset(source)
 			r.setKey(keys.next())
 			r.setProduct(7)
-			if _, err := reader.read(c, &rec); err != nil {
+			if _, err := reader.read(source, &codes, &rec); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -249,19 +247,18 @@ func TestNoMemoryPerRequest(t *testing.T) {
 }
 
 func BenchmarkPrepareAndRead(b *testing.B) {
-	reader := answerReader{codes: &codeTable{}}
+	var codes codeTable
+	reader := newAnswerReader()
 	r := newRequest(target{}, Order{UserID: 1, ProductID: 7, Quantity: 1}, 7)
 	keys := newKeySource()
 	source := strings.NewReader(receipt)
-	c := &conn{reader: bufio.NewReader(source)}
 	var rec record
 	b.ReportAllocs()
 	for b.Loop() {
 		source.Reset(receipt)
-		c.reader.Reset(source)
 		r.setKey(keys.next())
 		r.setProduct(7)
-		if _, err := reader.read(c, &rec); err != nil {
+		if _, err := reader.read(source, &codes, &rec); err != nil {
 			b.Fatal(err)
 		}
 	}

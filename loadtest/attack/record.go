@@ -35,7 +35,7 @@ func (r *record) response() time.Duration { return r.waited() + r.latency }
 // Chunk sizes of a log in records: the first is small, for there may be a hundred
 // thousand users, and each next one is twice as large up to the last.
 const (
-	firstChunk = 32
+	firstChunk = 8
 	lastChunk  = 1024
 )
 

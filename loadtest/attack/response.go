@@ -1,9 +1,12 @@
 package attack
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"io"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -19,12 +22,23 @@ const maxCodeLen = 64
 // noRetryAfter is the back-off asked for by an answer that does not name any.
 const noRetryAfter = -1
 
-// answerReader reads the answers of one user's connection and reuses its memory.
+// readBufferSize bounds the head of an answer.
+const readBufferSize = 4 << 10
+
+// answerReader reads answers, one after another, and reuses its memory.
 type answerReader struct {
+	in     *bufio.Reader
 	resp   fasthttp.Response
 	parser fastjson.Parser
-	codes  *codeTable
 }
+
+func newAnswerReader() *answerReader {
+	return &answerReader{in: bufio.NewReaderSize(nil, readBufferSize)}
+}
+
+// answerReaders are shared by all users: most of them wait, and one is needed only from the first byte of an answer to
+// its last.
+var answerReaders = sync.Pool{New: func() any { return newAnswerReader() }}
 
 // errAnswerTooLarge means that the body was above maxResponseBody.
 var errAnswerTooLarge = errors.New("answer too large")
@@ -32,13 +46,22 @@ var errAnswerTooLarge = errors.New("answer too large")
 // answer is what a complete answer says beside what goes into the record.
 type answer struct {
 	retryAfter time.Duration // noRetryAfter where it names none
-	close      bool          // the service will close the connection
+	close      bool          // the connection cannot be used again
+}
+
+// readAnswer reads the answer that has begun to arrive.
+func readAnswer(from io.Reader, codes *codeTable, rec *record) (answer, error) {
+	a := answerReaders.Get().(*answerReader)
+	defer answerReaders.Put(a)
+	return a.read(from, codes, rec)
 }
 
 // read reads one answer and fills in class, status, code and receipt of rec.
-func (a *answerReader) read(c *conn, rec *record) (answer, error) {
+func (a *answerReader) read(from io.Reader, codes *codeTable, rec *record) (answer, error) {
 	ans := answer{retryAfter: noRetryAfter}
-	err := a.resp.ReadLimitBody(c.reader, maxResponseBody)
+	a.in.Reset(from)
+	defer a.in.Reset(nil)
+	err := a.resp.ReadLimitBody(a.in, maxResponseBody)
 	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
 		return ans, errAnswerTooLarge
 	}
@@ -48,12 +71,13 @@ func (a *answerReader) read(c *conn, rec *record) (answer, error) {
 	status := a.resp.StatusCode()
 	rec.status = uint16(status)
 	rec.class = classify(status)
-	ans.close = a.resp.ConnectionClose()
+	// When more than an answer came, the next one could not be told from it.
+	ans.close = a.resp.ConnectionClose() || a.in.Buffered() > 0
 	switch rec.class {
 	case Accepted, Replayed:
 		a.readReceipt(rec)
 	default:
-		rec.code = a.readCode(status)
+		rec.code = a.readCode(status, codes)
 		if status == fasthttp.StatusServiceUnavailable || status == fasthttp.StatusTooManyRequests {
 			ans.retryAfter = parseRetryAfter(a.resp.Header.Peek(fasthttp.HeaderRetryAfter))
 		}
@@ -73,13 +97,13 @@ func (a *answerReader) readReceipt(rec *record) {
 }
 
 // readCode returns the number of the problem's code, or of "http_<status>".
-func (a *answerReader) readCode(status int) codeID {
+func (a *answerReader) readCode(status int, codes *codeTable) codeID {
 	if doc, err := a.parser.ParseBytes(a.resp.Body()); err == nil {
 		if code := doc.GetStringBytes("code"); len(code) > 0 && len(code) <= maxCodeLen {
-			return a.codes.id(code)
+			return codes.id(code)
 		}
 	}
-	return a.codes.id(strconv.AppendInt([]byte("http_"), int64(status), 10))
+	return codes.id(strconv.AppendInt([]byte("http_"), int64(status), 10))
 }
 
 // classify returns what a status tells about the order. A 4xx promises that

@@ -39,6 +39,10 @@ type Result struct {
 	// Patience is how long a user waited for an answer: Config.ClientTimeout.
 	Patience time.Duration
 
+	// MemoryBytes is what the processes that drove the users held when the last answer had come, with all connections
+	// open and all outcomes recorded; 0: not known.
+	MemoryBytes int64
+
 	Open *Open // what only the open model has; nil in the closed one
 
 	logs   []*userLog
@@ -55,6 +59,7 @@ type recipe struct {
 	Plan         *schedule.Plan // nil: a closed loop
 	LagTolerance time.Duration
 	CPUShare     float64
+	MemoryBytes  int64
 	Patience     time.Duration // 0 in a file from before it was kept: DefaultClientTimeout
 }
 
@@ -122,7 +127,7 @@ func newResult(c *crowd, start time.Time, interrupted bool) *Result {
 		codes:       &c.codes,
 		recipe: recipe{
 			Workload: c.cfg.Workload, Duration: c.cfg.Duration, Warmup: c.cfg.Warmup, Products: c.cfg.ProductIDs,
-			LagTolerance: c.cfg.LagTolerance, CPUShare: c.cpu, Patience: c.cfg.ClientTimeout,
+			LagTolerance: c.cfg.LagTolerance, CPUShare: c.cpu, MemoryBytes: c.memory, Patience: c.cfg.ClientTimeout,
 		},
 	}
 	if c.cfg.Schedule != nil {
@@ -141,7 +146,7 @@ func newResult(c *crowd, start time.Time, interrupted bool) *Result {
 // compute sets everything that follows from the logs and the recipe.
 func (r *Result) compute() {
 	how := r.recipe
-	r.Workload, r.Patience = how.Workload, how.patience()
+	r.Workload, r.Patience, r.MemoryBytes = how.Workload, how.patience(), how.MemoryBytes
 	r.Elapsed = lastEnd(r.logs)
 	w := window{to: r.Elapsed, whole: true}
 	if r.Workload == Sustained {

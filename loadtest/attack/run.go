@@ -50,6 +50,7 @@ type crowd struct {
 	codes    codeTable
 	refused  *userLog // open model: what found the queue full
 	cpu      float64  // open model: share of all processors that this process used
+	memory   int64    // that this process held when the last user had ended
 }
 
 func newCrowd(cfg Config, to target, dial dialFunc) *crowd {
@@ -62,7 +63,7 @@ func newCrowd(cfg Config, to target, dial dialFunc) *crowd {
 		cl := &client{
 			conn:     newConn(dial, cfg.ClientTimeout),
 			request:  newRequest(to, first, widest),
-			answers:  answerReader{codes: &c.codes},
+			codes:    &c.codes,
 			products: cfg.ProductIDs,
 		}
 		c.clients = append(c.clients, cl)
@@ -107,6 +108,7 @@ func (c *crowd) run(ctx context.Context) (*Result, error) {
 	} else if err := c.driveOpen(ctx, start); err != nil {
 		return nil, err
 	}
+	c.memory = residentMemory()
 	result := newResult(c, start, ctx.Err() != nil)
 	if result.Interrupted {
 		return result, fmt.Errorf("the run was %w after %v", ErrInterrupted, result.Elapsed.Round(time.Millisecond))

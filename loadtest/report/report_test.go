@@ -182,6 +182,7 @@ var added = []string{
 	"runs.series.failed", "runs.series.unknown", "runs.series.dropped", "runs.series.p50_ms", "runs.series.p99_ms", "runs.series.max_ms",
 	"runs.series.in_flight", "runs.series.cpu_cores", "runs.series.pss_bytes", "runs.series.os_threads", "runs.series.goroutines",
 	"runs.series.context_switches_per_second", "runs.series.db_connections", "runs.series.db_lock_waits", "runs.series.stock_left",
+	"runs.generator_memory_bytes",
 }
 
 func TestKeysAreThoseOfTheFormat(t *testing.T) {

@@ -132,6 +132,7 @@ type Run struct {
 	Ceiling             *CeilingRatio    `json:"ceiling"`  // the lowest of those that bound it
 	Ceilings            []CeilingRatio   `json:"ceilings"` // all that were measured for it; nil: none
 	Resources           Resources        `json:"resources"`
+	GeneratorMemory     *int64           `json:"generator_memory_bytes"` // of the processes that drove the users, when the last answer had come
 	Audit               *audit.Report    `json:"audit"`
 
 	LatencyPercentiles []Percentile `json:"latency_percentiles"` // of accepted orders, as far as their number carries

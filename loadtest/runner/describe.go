@@ -24,6 +24,9 @@ func describe(cfg Config, result *attack.Result) report.Run {
 	if cfg.Workload == attack.FlashSale {
 		run.UsersUnanswered = new(result.Unanswered)
 	}
+	if result.MemoryBytes > 0 {
+		run.GeneratorMemory = new(result.MemoryBytes)
+	}
 	if result.Open != nil {
 		describeOpen(&run, result)
 	}
