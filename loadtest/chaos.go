@@ -88,15 +88,7 @@ func (c *chaosCmd) Run(a *app) error {
 	if len(all.result.Faults) == 0 && err != nil {
 		return err
 	}
-	if err != nil {
-		all.result.Incomplete = true
-		all.result.Notes = append(all.result.Notes, fmt.Sprintf("Not complete: %v.", firstLine(err)))
-	}
-	// What failed explains the exit code better than what the audits say.
-	if reported := out.finish(a, all.result); err == nil {
-		err = reported
-	}
-	return err
+	return out.finishAfter(err, a, all.result)
 }
 
 // prepare checks the command line.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -66,6 +67,16 @@ func (o output) finish(a *app, result *report.Result) error {
 		return &exitError{code: code}
 	}
 	return nil
+}
+
+// finishAfter is finish for what failed, where err is not nil, and yet has something to report. It returns err then: what
+// failed explains the exit code better than what the audits say.
+func (o output) finishAfter(err error, a *app, result *report.Result) error {
+	if err != nil {
+		result.Incomplete = true
+		result.Notes = append(result.Notes, fmt.Sprintf("Not complete: %v.", firstLine(err)))
+	}
+	return cmp.Or(err, o.finish(a, result))
 }
 
 // paths lists what was written. Many histogram logs are one pattern.
