@@ -64,7 +64,7 @@ func (o *Open) Void() string {
 	switch {
 	case o.LateShare > maxLateShare:
 		return fmt.Sprintf("the generator sent %.1f %% of the requests more than %v late although a connection was free (%g %% are allowed); "+
-			"use a lower rate, or another machine than the stage's", 100*o.LateShare, o.LagTolerance, 100*maxLateShare)
+			"use a lower rate, another machine than the stage's, or real-time priority (on Linux: chrt -r 5 loadtest …)", 100*o.LateShare, o.LagTolerance, 100*maxLateShare)
 	case o.CPUShare > maxCPUShare:
 		return fmt.Sprintf("the generator used %.0f %% of all processors (%.0f %% are allowed), so it may have been what is slow; "+
 			"use a lower rate, or another machine than the stage's", 100*o.CPUShare, 100*maxCPUShare)
