@@ -61,7 +61,7 @@ func (g *gauge) read(stage string, kind ceiling.Kind) (float64, error) {
 }
 
 // readHTTP starts the stage with guard noop and otherwise the same settings, and drives and watches it as the run is driven
-// and watched: looking at a stage's processes four times a second costs a few percent of two cores.
+// and watched: looking at a stage's processes, its sessions and its stock costs something too.
 func (g *gauge) readHTTP(stage string) (rate float64, err error) {
 	ctx := g.launcher.app.ctx
 	process, err := g.launcher.start(stage, guardNoOp)
