@@ -60,8 +60,8 @@ func (g *gauge) read(stage string, kind ceiling.Kind) (float64, error) {
 	return g.bench.Measure(g.launcher.app.ctx, kind, g.duration)
 }
 
-// readHTTP starts the stage with guard noop and otherwise the same settings, and drives and watches it as the run is driven
-// and watched: looking at a stage's processes, its sessions and its stock costs something too.
+// readHTTP starts the stage with guard noop and otherwise the same settings, drives it as the run is driven, and looks at its
+// processes as the run does: that costs something of the same cores.
 func (g *gauge) readHTTP(stage string) (rate float64, err error) {
 	ctx := g.launcher.app.ctx
 	process, err := g.launcher.start(stage, guardNoOp)

@@ -53,8 +53,9 @@ type count struct {
 }
 
 // Measure starts to sample the process pid and its descendants from /proc and returns when the first sample is taken.
-// A sample takes some milliseconds of one core. The caller has to call Stop. A switch of context or a moment of CPU time that falls between the last sample and the
-// end of a thread is not counted. Systems without /proc give a zero Usage.
+// A sample takes some milliseconds of one core; a lap is one, and then the next comes after every. The caller has to call
+// Stop. A switch of context or a moment of CPU time that falls between the last sample and the end of a thread is not
+// counted. Systems without /proc give a zero Usage.
 func Measure(pid int, every time.Duration) *Meter { return measure(pid, every, nil) }
 
 // Measure is like the function Measure for this stage, and asks GET /health with each sample for the number of

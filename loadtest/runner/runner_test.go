@@ -141,6 +141,9 @@ func TestRunWithoutDatabase(t *testing.T) {
 	if s := run.Settings; s.DurationSeconds != 0.2 || s.WarmupSeconds != 0.05 || *s.ClientTimeoutSeconds != 5 || *s.Workers != 8 || *s.UserLatencyMS != 20 {
 		t.Errorf("settings %+v", s)
 	}
+	if run.GeneratorMemory == nil || *run.GeneratorMemory < 1<<20 {
+		t.Errorf("the generator held %v bytes", run.GeneratorMemory)
+	}
 	if run.Accepted == 0 || run.Requests != run.Accepted || run.OrdersPerSecond <= 0 || run.Latency.P50 == nil {
 		t.Errorf("figures %+v", run)
 	}
